@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parslab.client import session
-from tests.process.sandbox import Sandbox
+from tests.process.sandbox import Sandbox, until, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,4 +48,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataFlowKernel]
     """One run with two workers for all tests of a module that do not hurt it."""
     tmp_path_factory.getbasetemp()
     with Sandbox().entered() as sandbox, sandbox.load(workers=2) as dfk:
+        # A worker that begins later would count as left behind by the first test.
+        until(lambda: len(workers_of(dfk.pid)) == 2, 60, "both workers have begun")
         yield dfk

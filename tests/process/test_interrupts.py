@@ -231,8 +231,9 @@ def test_an_interrupted_cleanup_ends_all_the_same(sandbox: Sandbox) -> None:
         for n in range(5):
             dfk = load(2)
             futures = [nap() for _ in range(100)]
-            threading.Timer(0.01 + 0.05 * n, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+            timer = threading.Timer(0.01 + 0.05 * n, lambda: os.kill(os.getpid(), signal.SIGINT))
             try:
+                timer.start()
                 dfk.cleanup()
                 time.sleep(0.5)
             except KeyboardInterrupt:

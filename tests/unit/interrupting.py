@@ -10,11 +10,23 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["interrupting", "steps"]
+__all__ = ["interrupting", "steps", "switching"]
 
 
 def interrupting(file: str, step: int, call: Callable[[], Any]) -> bool:
     """Call with a KeyboardInterrupt before opcode number ``step`` of a file; whether there were that many."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    try:
+        return switching(file, step, call, interrupt)
+    except KeyboardInterrupt:
+        return True
+
+
+def switching(file: str, step: int, call: Callable[[], Any], other: Callable[[], Any]) -> bool:
+    """Call, with another call before opcode number ``step`` of a file; whether there were that many."""
     seen = 0
 
     def trace(frame: Any, event: str, _: object) -> Any:
@@ -26,7 +38,7 @@ def interrupting(file: str, step: int, call: Callable[[], Any]) -> bool:
             seen += 1
             if seen == step:
                 sys.settrace(None)
-                raise KeyboardInterrupt
+                other()
         return trace
 
     old = sys.gettrace()
@@ -34,11 +46,9 @@ def interrupting(file: str, step: int, call: Callable[[], Any]) -> bool:
     sys.settrace(trace)
     try:
         call()
-    except KeyboardInterrupt:
-        return True
     finally:
         sys.settrace(old)
-    return False
+    return seen >= step
 
 
 def steps(call: Callable[[int], bool]) -> Iterator[int]:

@@ -108,8 +108,11 @@ class SharedFrame:
         """Map the block for reading and writing; a page that is written to becomes a private copy."""
         return _mapped(self.descriptor, self.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE)
 
-    def has_at(self, offset: int, address: int, size: int) -> bool:
-        """Return whether the block has, from an offset on, the bytes at an address of this process."""
+    def equal_at(self, offset: int, address: int, size: int) -> int:
+        """Return how many bytes of the block, from an offset on, are those at an address of this process.
+
+        The bytes up to the first one that differs are counted in pieces of ``_COMPARED``.
+        """
         import ctypes
 
         piece = (ctypes.c_char * min(size, _COMPARED))()
@@ -117,9 +120,9 @@ class SharedFrame:
         while done < size:
             count = os.preadv(self.descriptor, [memoryview(piece)[: size - done]], offset + done)
             if count <= 0 or _library().memcmp(piece, address + done, count):
-                return False
+                break
             done += count
-        return True
+        return done
 
     def copy_to(self, descriptor: int) -> None:
         """Append the block to a file, without loading it into the memory of this process."""
@@ -215,7 +218,7 @@ def _forget() -> None:
     """Forget the blocks that arrived and are gone; they have no callbacks, because nothing of Python may run there."""
     for identity, reference in list(_received.items()):
         if reference() is None:
-            del _received[identity]
+            _received.pop(identity, None)  # the thread of another run may do the same
 
 
 def unnamed_file(folder: str) -> int:

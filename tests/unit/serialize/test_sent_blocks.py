@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from parslab.serialize.shared.sent_blocks import LEAST, CallBlocks, SentBlocks
 from parslab.serialize.shared.values import shared, unshared
 from parslab.wire import shared_memory
 from parslab.wire.shared_memory import SHARED_SIZE, SharedFrame, held_frames, shares_memory
-from tests.unit.interrupting import interrupting, steps
+from tests.unit.interrupting import interrupting, steps, switching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ def held() -> Iterator[Held]:
 
 @pytest.fixture
 def sent() -> SentBlocks:
-    return SentBlocks()
+    return SentBlocks(1 << 40)
 
 
 class Call:
@@ -178,6 +179,69 @@ def test_too_many_bytes_are_not_held_but_the_latest_block_is(
     assert held() == [LEAST, LEAST, 50 * LEAST]
 
 
+def test_calls_hold_a_part_of_what_the_run_may_have_in_memory(held: Held) -> None:
+    """The DataFlowKernel cannot free the memory of a block that the client holds, too."""
+    sent = SentBlocks(8 * LEAST)
+    calls = [Call(sent, big(byte)) for byte in range(10)]
+    for call in calls:
+        call.is_sent()
+    assert len(held()) == 3
+
+
+def test_threads_that_call_at_once_hold_no_more_blocks(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block that one thread had forgotten, because another changed the list, was held until its call ended."""
+    monkeypatch.setattr(sent_blocks, "LEAST", SHARED_SIZE)
+    monkeypatch.setattr(sent_blocks, "_MOST_BLOCKS", 2)
+    arrays = [bytes([byte]) * SHARED_SIZE for byte in range(6)]
+
+    def hit(step: int) -> bool:
+        """Let another thread call before this step of a call."""
+        sent = SentBlocks(1 << 40)
+        calls = [Call(sent, arrays[byte]) for byte in range(3)]
+        reached = switching(
+            sent_blocks.__file__,
+            step,
+            lambda: calls.append(Call(sent, arrays[3])),
+            lambda: calls.append(Call(sent, arrays[4])),
+        )
+        calls.append(Call(sent, arrays[5]))
+        for call in calls:
+            call.is_sent()
+        assert len(calls) == 5 + reached
+        assert len(held()) == 2, f"step {step}"
+        calls.clear()
+        return reached
+
+    for _ in steps(hit):
+        pass
+
+
+def test_arrays_that_differ_late_are_not_compared_with_many_blocks(
+    sent: SentBlocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call compared a state of a simulation with four earlier states, which took longer than to copy it."""
+    size = 16 * LEAST
+    array = big(1, size)
+    calls = []
+    for number in range(6):
+        array[size * 7 // 8] = number
+        calls.append(Call(sent, array))
+    read = 0
+    preadv = os.preadv
+
+    def count(*args: Any) -> int:
+        nonlocal read
+        done = preadv(*args)
+        read += done
+        return done
+
+    monkeypatch.setattr(os, "preadv", count)
+    array[size * 7 // 8] = 77
+    calls.append(Call(sent, array))
+    assert read <= size
+    assert len({id(call.frames[0]) for call in calls}) == 7
+
+
 def test_an_array_that_every_call_has_stays_however_many_others_there_are(
     sent: SentBlocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,11 +266,11 @@ def test_without_room_for_descriptors_values_are_copied(sent: SentBlocks, monkey
     assert Call(sent, big(1)).frames[0] is first.frames[0]
 
 
-def test_a_block_that_cannot_be_mapped_is_sent_anew(sent: SentBlocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> bool:
-        raise OSError(errno.ENOMEM, "no memory")
+def test_a_block_that_cannot_be_read_is_sent_anew(sent: SentBlocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(errno.EIO, "no memory")
 
-    monkeypatch.setattr(SharedFrame, "has_at", refuse)
+    monkeypatch.setattr(SharedFrame, "equal_at", refuse)
     one, other = Call(sent, big(1)), Call(sent, big(1))
     assert one.frames[0] is not other.frames[0]
 

@@ -32,6 +32,7 @@ from parslab.client.handle.messages import MessageHandler
 from parslab.client.handle.remote_calls import RemoteCalls
 from parslab.client.local.task_context import calling_join, task_contexts
 from parslab.client.local.tasks import LocalTasks
+from parslab.client.process.run_settings import value_memory
 from parslab.client.run_state import RunState
 from parslab.client.transport.link import KernelLink
 from parslab.client.transport.questions import Questions
@@ -120,7 +121,7 @@ class DataFlowKernel:
         )
         functions = SentFunctions(link)
         self._definitions = DefinitionService(link, functions, local.redefined_joins)
-        self._remote_calls = RemoteCalls(link, pending, functions, identities, local)
+        self._remote_calls = RemoteCalls(link, pending, functions, identities, local, value_memory=value_memory(config))
         if config is not None:
             self.use_dependency_resolver(config.dependency_resolver)
         self.messages = MessageHandler(pending, local, self._retry_handler, questions, self._requests)

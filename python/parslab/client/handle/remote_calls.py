@@ -10,6 +10,7 @@ from parslab.serialize.shared.sent_blocks import CallBlocks, SentBlocks
 from parslab.serialize.shared.values import shared
 from parslab.serialize.summaries import show_arguments
 from parslab.wire.messages.client import SubmitTask
+from parslab.wire.shared_memory import SHARED_SIZE, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,8 @@ class RemoteCalls:
         Identifies calls that have no stable pickle.
     local
         Makes tasks for futures of other libraries, and keeps values of this process for workers.
+    value_memory
+        Bytes of values that the run may have in memory.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class RemoteCalls:
         functions: SentFunctions,
         identities: Identities,
         local: LocalTasks,
+        *,
+        value_memory: int,
     ) -> None:
         self._link = link
         self._pending = pending
@@ -66,7 +71,7 @@ class RemoteCalls:
         self._local = local
         self._reference = local.reference
         self._pack: Packer = pack_arguments
-        self._sent_blocks = SentBlocks()
+        self._sent_blocks = SentBlocks(value_memory)
 
     def use_resolver(self, resolver: DependencyResolver | None) -> None:
         """Set the rule for where futures are looked for in the arguments; None: at any depth."""
@@ -126,8 +131,8 @@ class RemoteCalls:
     ) -> tuple[bytes, Sequence[Buffer]]:
         """Pack the arguments; large ones are in blocks of unfinished calls where possible."""
         inline, frames = self._pack(args, kwargs, dependencies, future.app_name)
-        if not frames:
-            return inline, _NO_FRAMES
+        if not frames or sum(map(size_of, frames)) < SHARED_SIZE:
+            return inline, frames
         blocks = CallBlocks(self._sent_blocks)
         packed = shared(inline, frames, blocks)
         if blocks:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from parslab.records.executor_settings import EncodedDescription, ExecutorSettings
     from parslab.wire.notebooks import NotebookPlace
 
-__all__ = ["digest", "new_settings", "of_the_run"]
+__all__ = ["digest", "new_settings", "of_the_run", "value_memory"]
 
 _OF_THE_CLIENT = (
     "dependency_resolver",
@@ -125,12 +125,12 @@ def _executor_settings(config: Config) -> list[ExecutorSettings]:
 
 def _value_settings(config: Config) -> ValueSettings:
     folder = config.spill_dir and _absolute(config.spill_dir)
-    return ValueSettings(config.keep_large_results, _value_memory(config), folder)
+    return ValueSettings(config.keep_large_results, value_memory(config), folder)
 
 
-def _value_memory(config: Config) -> int:
+def value_memory(config: Config | None) -> int:
     """Return how many bytes of large values may be in memory: as configured, or half of what there is."""
-    if config.value_memory is not None:
+    if config is not None and config.value_memory is not None:
         return int(config.value_memory * 1e9)
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # A container without a limit has a word in this file, and a host without containers has no such file.

@@ -10,6 +10,7 @@ the block of an array is gone with the last unfinished call that has it, once th
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,9 +33,13 @@ _MOST_ALONE = 4
 _MOST_BLOCKS = 16
 """Blocks that are held for later calls."""
 _MOST_BYTES = 1 << 30
-"""Bytes that are held besides the latest block: the DataFlowKernel cannot move them to the disk."""
+"""Bytes that are held besides the latest block, if the run may have enough in memory."""
+_SHARE_OF_LIMIT = 4
+"""One in so many of the bytes that the run may have in memory: the DataFlowKernel cannot move these to the disk."""
 _MOST_COMPARED = 4
 """Buffers of the same length that a buffer is compared with."""
+_LEAST_WASTED = 2
+"""No further block is read after comparisons in vain of one in so many bytes of a buffer: a copy takes less time."""
 _SAMPLE = 64
 """Bytes that are compared at the end and in the middle of a buffer before the whole of it is."""
 
@@ -70,29 +75,42 @@ class SentBlock:
 
     __slots__ = ("buffers", "frame", "hold")
 
-    def __init__(self, frame: SharedFrame, hold: _Hold) -> None:
+    def __init__(self, frame: SharedFrame, hold: _Hold, buffers: dict[int, list[_Sent]]) -> None:
         self.frame = weakref.ref(frame)
         self.hold = weakref.ref(hold)
-        self.buffers: dict[int, list[_Sent]] = {}
+        self.buffers = buffers
 
 
 class SentBlocks:
     """The blocks that unfinished calls of this process hold.
 
-    Any thread may call an app.  Each change replaces the list, so that there is no lock: if two threads change it at
-    once, one block is forgotten, and its bytes are copied again.
+    Any thread may call an app.  There is no lock: each change of the dictionary is one operation, which is atomic in
+    CPython.  A block is held only while it is in the dictionary, or about to be.  Each thread that calls at the same
+    time may hold one block more for a moment.
+
+    Parameters
+    ----------
+    limit
+        Bytes of values that the run may have in memory.
     """
 
-    def __init__(self) -> None:
-        self._recent: list[SentBlock] = []
-        """The latest used one first."""
+    def __init__(self, limit: int) -> None:
+        self._limit = limit // _SHARE_OF_LIMIT
+        self._used: dict[SentBlock, int] = {}
+        """The blocks, and when each was sent last, as a number of :attr:`_clock`."""
+        self._clock = itertools.count()
+
+    def _recent(self) -> list[SentBlock]:
+        """Return the blocks, the latest used one first."""
+        used = self._used.copy()
+        return sorted(used, key=used.__getitem__, reverse=True)
 
     def find(self, buffer: PlainBuffer) -> tuple[SentBlock, Place] | None:
         """Return where the bytes of a buffer are that was sent before."""
         size = size_of(buffer)
         same = [
             (block, frame, sent)
-            for block in self._recent
+            for block in self._recent()
             if (frame := block.frame()) is not None
             for sent in block.buffers.get(size, ())
         ]
@@ -101,25 +119,45 @@ class SentBlocks:
         address = address_of(buffer)
         # First the same array: if nobody has changed it, no other block need be looked at.
         same.sort(key=lambda each: each[2].address != address)
+        wasted = 0
         for block, frame, sent in same[:_MOST_COMPARED]:
-            if _same_bytes(frame, sent.offset, address, size):
+            equal = _equal_bytes(frame, sent.offset, address, size)
+            if equal == size:
                 return block, (frame, sent.offset)
+            wasted += equal
+            if wasted * _LEAST_WASTED > size:
+                break
         return None
 
-    def use(self, block: SentBlock) -> None:
-        """Note that a block is sent, and let go of the oldest ones if there are too many."""
-        recent = [block]
-        held = 0
-        for each in self._recent:
-            frame = each.frame()
-            if frame is None or each is block:
+    def use(self, block: SentBlock, frame: SharedFrame) -> _Hold:
+        """Note that a block is sent; return what its call has to hold."""
+        hold = block.hold()
+        if hold is None:  # the calls that had the block have ended
+            self._used.pop(block, None)
+            hold = _Hold(frame)
+            block = SentBlock(frame, hold, block.buffers)
+        self._make_room(block)
+        # First held, then in the dictionary: a thread that lets go of the block meanwhile must not be undone.
+        hold.frame = frame
+        self._used[block] = next(self._clock)
+        return hold
+
+    def _make_room(self, latest: SentBlock) -> None:
+        """Let go of the oldest blocks if there are too many, besides the latest one."""
+        most = min(_MOST_BYTES, self._limit)
+        blocks = held = 0
+        for block in self._recent():
+            if block is latest:
                 continue
-            held += frame.nbytes
-            if len(recent) < _MOST_BLOCKS and held <= _MOST_BYTES:
-                recent.append(each)
-            elif (hold := each.hold()) is not None:
+            frame = block.frame()
+            if frame is not None:
+                blocks += 1
+                held += frame.nbytes
+                if blocks < _MOST_BLOCKS and held <= most:
+                    continue
+            self._used.pop(block, None)
+            if (hold := block.hold()) is not None:
                 hold.frame = None
-        self._recent = recent
 
 
 class CallBlocks:
@@ -130,6 +168,8 @@ class CallBlocks:
     sent
         The blocks of all calls.
     """
+
+    __slots__ = ("_held", "_sent")
 
     def __init__(self, sent: SentBlocks) -> None:
         self._sent = sent
@@ -155,11 +195,7 @@ class CallBlocks:
         for block in blocks.values():
             frame = next((place[0] for place in places if place is not None and place[0] is block.frame()), None)
             if frame is not None:
-                hold = block.hold()
-                if hold is None or hold.frame is None:  # the calls that had the block have ended
-                    hold = _Hold(frame)
-                    block.hold = weakref.ref(hold)
-                self._use(block, hold)
+                self._held.append(self._sent.use(block, frame))
         new = [at for at in large if places[at] is None]
         for group in [[at] for at in new] if len(new) <= _MOST_ALONE else [new]:
             self._allocate(buffers, group, places)
@@ -171,23 +207,22 @@ class CallBlocks:
         if made is None:
             return
         frame, offsets = made
-        hold = _Hold(frame)
-        block = SentBlock(frame, hold)
+        sent: dict[int, list[_Sent]] = {}
         for at, offset in zip(group, offsets, strict=True):
             places[at] = frame, offset
-            block.buffers.setdefault(size_of(buffers[at]), []).append(_Sent(address_of(buffers[at]), offset))
-        self._use(block, hold)
-
-    def _use(self, block: SentBlock, hold: _Hold) -> None:
-        self._held.append(hold)
-        self._sent.use(block)
+            sent.setdefault(size_of(buffers[at]), []).append(_Sent(address_of(buffers[at]), offset))
+        hold = _Hold(frame)
+        self._held.append(self._sent.use(SentBlock(frame, hold, sent), frame))
 
 
-def _same_bytes(frame: SharedFrame, offset: int, address: int, size: int) -> bool:
-    """Return whether a block has, from an offset on, the bytes at an address of this process."""
-    # Samples first, because arrays that differ often begin with the same bytes.
-    pieces = ((size - _SAMPLE, _SAMPLE), (size // 2, _SAMPLE), (0, size))
+def _equal_bytes(frame: SharedFrame, offset: int, address: int, size: int) -> int:
+    """Return how many bytes of a block, from an offset on, are those at an address of this process; see ``equal_at``.
+
+    The result is 0 if a sample differs: arrays that differ often begin with the same bytes.
+    """
     try:
-        return all(frame.has_at(offset + at, address + at, count) for at, count in pieces)
-    except OSError:  # no memory for a mapping: the call sends a copy
-        return False
+        if all(frame.equal_at(offset + at, address + at, _SAMPLE) == _SAMPLE for at in (size - _SAMPLE, size // 2)):
+            return frame.equal_at(offset, address, size)
+    except OSError:  # the block cannot be read: the call sends a copy
+        pass
+    return 0
