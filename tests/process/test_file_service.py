@@ -24,11 +24,12 @@ from parslab.remote.files.service import NodeFileService
 from parslab.remote.loop import Loop
 from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.files import FileHello
+from parslab.wire.reachable import reachable
 from parslab.wire.run_files import RunSettings
 from tests.process.sandbox import patience, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -438,6 +439,29 @@ def test_a_temporary_file_for_which_the_node_has_no_room_comes_here(run: Run, tm
     writing.begin(1)
     assert writing.write(1, node) == FileReply()
     assert writing.path.read_bytes() == writing.content
+
+
+@pytest.mark.parametrize("lifetime", ["run", "task"])
+def test_what_a_task_stores_before_the_node_has_reached_the_hub_arrives(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lifetime: str
+) -> None:
+    """Also a file for which the node has no room, and which is not among the contents of its cache."""
+    go_on = threading.Event()
+
+    def late(addresses: Sequence[str], patience: float) -> tuple[str, dict[str, str]]:
+        go_on.wait()
+        return reachable(addresses, patience)
+
+    monkeypatch.setattr("parslab.remote.files.service.reachable", late)
+    node = run.node(limit=1_000_000)
+    written, target = tmp_path / "result.bin", tmp_path / "home" / "result.bin"
+    written.write_bytes(random.Random(5).randbytes(3_000_000))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(put_file, str(written), str(target), lifetime, service=node.socket_path)
+        until(lambda: bool(node._questions), 30, "the node has the question")
+        go_on.set()
+        assert asked.result(60 * patience()) == FileReply()
+    assert same(written, target)
 
 
 def test_a_broken_connection_to_the_hub_loses_no_temporary_file(far: Run, writing: Writing) -> None:

@@ -320,6 +320,11 @@ class Exchange:
 
     # ----- what others want
 
+    @property
+    def contents(self) -> list[ContentId]:
+        """The contents that other hosts can fetch here: those of the cache, and files outside of it."""
+        return list({**dict.fromkeys(self.cache.index.complete), **dict.fromkeys(self._originals)})
+
     def offer(self, content: ContentId, path: Path, state: FileState) -> None:
         """Let other hosts fetch a file of this host that is not in the cache."""
         self._originals[content] = path, state

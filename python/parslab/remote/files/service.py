@@ -266,7 +266,7 @@ class NodeFileService:
             addresses=tuple(f"{own}:{self._port.number}" for own in _own_addresses(address)),
             server_key=self._port.server_key,
         )
-        hub.send([hello, ContentHeld(self._exchange.cache.index.complete), *self._kept.values()])
+        hub.send([hello, ContentHeld(self._exchange.contents), *self._kept.values()])
         for question, _ in self._questions.values():
             hub.send([question])
         self._exchange.seek_again()
