@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -20,6 +21,7 @@ from parslab.executors import LowLatencyExecutor
 from parslab.wire.shared_memory import shares_memory
 from tests.process.panel import notices
 from tests.process.sandbox import Sandbox, Script, alive, blocks_of, is_gone, until, within, workers_of
+from tests.process.test_run_folders import filesystem, fill
 
 if TYPE_CHECKING:
     from parslab import DataFlowKernel
@@ -173,6 +175,40 @@ def test_a_disk_that_takes_no_values_costs_none(sandbox: Sandbox, tmp_path: Path
         until(lambda: any("stay in memory" in text for text in notices(dfk)), 60, "the user is warned")
         assert [int(future.result()[-1]) for future in futures] == list(range(6))
     sandbox.assert_empty()
+
+
+def test_a_disk_that_is_full_costs_no_value(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What finds no room stays in memory, the user is warned once, and values move again when there is room."""
+
+    def failures() -> int:
+        return (Path(dfk.run_dir) / "dfk.log").read_text().count("a value cannot be moved")
+
+    def warnings() -> list[str]:
+        return [text for text in notices(dfk) if "stay in memory" in text]
+
+    def in_memory() -> int:
+        return sum(blocks_of(dfk.pid).values())
+
+    with filesystem(tmp_path / "disk", "size=40m") as disk:
+        ballast = fill(disk)
+        os.truncate(ballast, ballast.stat().st_size - 7 * MB)  # one value has room, and a part of the next one
+        with loaded(sandbox, value_memory=0.03, spill_dir=str(disk)) as dfk:
+            futures = [made(tmp_path / "log", 5 * MB, number) for number in range(8)]
+            until(lambda: all(future.done() for future in futures), 60)
+            # With the seventh value there is too much: three are to move, of which one has room.
+            until(lambda: failures() > 1, 60, "values find no room on the disk")
+            (warning,) = until(warnings, 60)
+            assert str(disk) in warning
+            assert os.strerror(errno.ENOSPC) in warning
+            assert [total(future).result(60) for future in futures] == [5 * MB * number for number in range(8)]
+            assert in_memory() >= 7 * 5 * MB
+            ballast.unlink()
+            until(lambda: in_memory() <= 30 * MB, 60, "they move when there is room")
+            assert [int(future.result()[-1]) for future in futures] == list(range(8))
+            assert [total(future).result(60) for future in futures] == [5 * MB * number for number in range(8)]
+            assert warnings() == [warning]
+            assert len(lines(tmp_path / "log")) == 8
+        sandbox.assert_empty()
 
 
 # --- every death -----------------------------------------------------------------------------------------------------
