@@ -39,6 +39,7 @@ __all__ = [
     "holds_blocks",
     "in_memory",
     "most_frames",
+    "moved",
     "received",
     "shares_memory",
     "size_of",
@@ -212,6 +213,14 @@ def received(descriptor: int, nbytes: int) -> Buffer:
         _received[identity] = weakref.ref(frame)
         return frame
     return bytearray(frame.view())
+
+
+def moved(buffer: Buffer) -> Buffer:
+    """Return a large buffer as a block of shared memory, if the system has memory for it."""
+    if type(buffer) is SharedFrame or size_of(buffer) < SHARED_SIZE:
+        return buffer
+    made = allocate([in_memory(buffer)])
+    return buffer if made is None else made[0]
 
 
 def _forget() -> None:

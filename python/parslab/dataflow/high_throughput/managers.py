@@ -45,6 +45,7 @@ from parslab.wire.messages.manager import (
     WorkerStateChanged,
 )
 from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, WorkerReport
+from parslab.wire.shared_memory import moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -426,6 +427,8 @@ class ManagerService:
                 if message.frames:
                     buffers = frames[at : at + message.frames]
                     at += message.frames
+                    # What came over the network becomes a block: it can be spilled, and goes to each node once.
+                    buffers = [moved(buffer) for buffer in buffers]
                 task = manager.inflight.get(message.task)
                 # The outcome is late or doubled, or belongs to an attempt that was given up.
                 if task is None or task.attempt != message.attempt:

@@ -22,6 +22,7 @@ import zmq
 from parslab.dataflow.network import port_state
 from parslab.dataflow.network.connection_guard import ConnectionGuard
 from parslab.dataflow.network.handshake_monitor import ACCEPTED, DISCONNECTED, WATCHED, HandshakeMonitor
+from parslab.dataflow.network.node_blocks import NodeBlocks
 from parslab.dataflow.network.pending_connections import pending_limit
 from parslab.errors import ConfigurationError, ProtocolError
 from parslab.wire import invitations
@@ -108,8 +109,14 @@ class _HubConnection:
     def __init__(self, hub: Hub, identity: bytes) -> None:
         self.identity = identity
         self._hub = hub
+        self._blocks = NodeBlocks()
 
     def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> bool:
+        # Also without frames, because the node keeps blocks until a message says that they are not needed.
+        if frames or self._blocks:
+            blocks, frames = self._blocks.outgoing(frames)
+            if blocks is not None:
+                messages = [blocks, *messages]
         return self._hub.send(self.identity, messages, frames)
 
     def refuse(self, reason: str) -> None:

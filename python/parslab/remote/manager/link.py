@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from parslab.errors import ProtocolError, UntrustedPathError
+from parslab.remote.manager.kept_blocks import KeptBlocks
 from parslab.wire.encoding import encode_messages
-from parslab.wire.messages.manager import ToManagerMessage
+from parslab.wire.messages.manager import BlocksSent, ToManagerMessage
 from parslab.wire.stream import Batch, Buffer, Stream, decoder
 from parslab.wire.unix_sockets import check_peer
 from parslab.wire.zmq_parts import PART, joined, parted, quickly_copied
@@ -149,6 +150,7 @@ class ManagerLink:
         self._watcher: zmq.Socket[Any] = sock.get_monitor_socket(_CONNECTED | _SHUT | _REFUSED)
         sock.connect(address)
         self._sock = sock
+        self._blocks = KeptBlocks()
         self.sent = False
         """Whether something was sent since the last call of :meth:`receive`."""
 
@@ -182,6 +184,7 @@ class ManagerLink:
 
     def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
         """Have the loop watch the descriptors, which are edge-triggered."""
+        self._watched = watched
         loop.watch(int(self._sock.getsockopt(zmq.FD)), readable)
         loop.watch(int(self._watcher.getsockopt(zmq.FD)), watched)
 
@@ -196,14 +199,25 @@ class ManagerLink:
             else:
                 self._sock.send(head, zmq.DONTWAIT)
 
-    def receive(self) -> list[tuple[list[WireMessage], list[bytes]]]:
+    def receive(self) -> list[Batch]:
         """Return every batch that has arrived; call it after each send, too, because a send may consume the edge."""
         self.sent = False
-        batches = []
+        batches: list[Batch] = []
         while self._sock.getsockopt(_EVENTS) & _READABLE:  # type: ignore[operator]
-            head, *frames = joined(self._sock.recv_multipart(zmq.DONTWAIT))
-            batches.append((self._decode(head), frames))
+            try:
+                batches.append(self._read(self._sock.recv_multipart(zmq.DONTWAIT)))
+            except ProtocolError as error:
+                self.over = str(error)
+                self._watched()
+                break
         return batches
+
+    def _read(self, parts: list[bytes]) -> Batch:
+        head, *frames = joined(parts)
+        messages = self._decode(head)
+        if messages and type(messages[0]) is BlocksSent:
+            frames = self._blocks.incoming(messages.pop(0), frames)  # type: ignore[arg-type]
+        return messages, frames
 
     def watch(self) -> None:
         """Note the handshake, and set ``over`` if the connection is over."""

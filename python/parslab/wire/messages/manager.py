@@ -9,6 +9,7 @@ from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPr
 from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, RunTask, WorkerReport
 
 __all__ = [
+    "BlocksSent",
     "LinkHeartbeat",
     "ManagerAccepted",
     "ManagerBroken",
@@ -121,8 +122,23 @@ ManagerMessage: TypeAlias = (
 """The messages that a manager sends."""
 
 
+class BlocksSent(WireMessage, tag=101):
+    """(DataFlowKernel) What the manager keeps of the large frames of this batch; the first message of the batch.
+
+    The numbers are of this connection.  A frame that the manager has already is empty in the batch.
+    """
+
+    kept: tuple[tuple[int, int], ...] = ()
+    """Places of frames in the batch, and the numbers under which to keep them."""
+    known: tuple[tuple[int, int], ...] = ()
+    """Places of frames in the batch, and the numbers under which they were kept."""
+    forgotten: tuple[int, ...] = ()
+    """Numbers of frames that are not needed any more."""
+
+
 ToManagerMessage: TypeAlias = (
     ManagerAccepted
+    | BlocksSent
     | ManagerGivenUp
     | Refused
     | LinkHeartbeat
