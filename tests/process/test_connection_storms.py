@@ -116,8 +116,8 @@ def test_a_storm_of_strangers_costs_nobody_a_place(run: Run, tmp_path: Path) -> 
     path, place = run.invitation()
     manager = [sys.executable, "-m", "parslab.remote.manager", str(path), "7"]
     with storm(place, 1300, closed=2000):
-        # Each large argument needs a file, and so many of them a new segment of the log.
-        assert run.ask("[length(bytes(4_000_000)).result(60) for _ in range(20)]") == [4_000_000] * 20
+        # Each large argument needs a file of its own, and so many of them a new segment of the log.
+        assert run.ask("[length(bytes([n]) * 4_000_000).result(60) for n in range(20)]") == [4_000_000] * 20
         assert run.ask(f"end_worker({str(tmp_path / 'killed')!r}).result(60)") is True
         with subprocess.Popen(manager) as process:
             try:
