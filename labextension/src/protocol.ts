@@ -551,6 +551,12 @@ export interface ITaskDetail {
   written: number | null;
   /** All attempts, the latest one last; empty before the first attempt was sent. */
   attempts: IAttempt[];
+  /** The nodes of an MPI task, with commas between them; empty for other tasks, and before it was sent. */
+  nodes: string;
+  /** The cores that its ranks are bound to; empty where they are not bound. */
+  cores: string;
+  /** The command that starts its ranks. */
+  launch: string;
 }
 
 /** The last output lines of a block's job. */

@@ -138,6 +138,9 @@ export function detail(id: number, part: Partial<ITaskDetail> = {}): ITaskDetail
     read: null,
     written: null,
     attempts: [],
+    nodes: '',
+    cores: '',
+    launch: '',
     ...part
   };
 }

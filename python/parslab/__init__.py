@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
     from parslab.config import Config
     from parslab.data_provider.files import File
-    from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, ThreadPoolExecutor
+    from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, MPIExecutor, ThreadPoolExecutor
     from parslab.executors.containers import Container
     from parslab.launchers import (
         AprunLauncher,
@@ -72,6 +72,7 @@ __all__ = [
     "LSFProvider",
     "LocalProvider",
     "LowLatencyExecutor",
+    "MPIExecutor",
     "MonitoringHub",
     "MpiExecLauncher",
     "MpiRunLauncher",
@@ -124,6 +125,7 @@ _WHERE = {
     "LocalProvider": "parslab.providers.local",
     "LowLatencyExecutor": "parslab.executors",
     "MonitoringHub": "parslab.parsl.api.monitoring",
+    "MPIExecutor": "parslab.executors",
     "MpiExecLauncher": "parslab.launchers",
     "MpiRunLauncher": "parslab.launchers",
     "PBSProProvider": "parslab.providers.batch.pbspro",

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from parslab.app.mpi import MPI_KEYS, mpi_specification
 from parslab.errors import ConfigurationError, InvalidResourceSpecification
 from parslab.wire.messages.base import TaskSpec
 
@@ -56,17 +57,27 @@ def specification(
     Spec(cores=2.0, memory=4000000000, gpus=0, priority=None, max_run_time=0.0, retries=-1)
     """
     values: dict[str, Any] = {}
+    is_mpi = False
     for asked_key, value in asked.items():
         key = _RENAMED.get(asked_key, asked_key)
+        if key in MPI_KEYS:
+            is_mpi = True
+            continue
         read = KEYS.get(key)
         if read is None:
             if _has_no_effect(key, value):
                 continue
             raise InvalidResourceSpecification(
-                f"App {app}: resource_specification has no key {key!r}; its keys are {', '.join(KEYS)}."
+                f"App {app}: resource_specification has no key {key!r}; its keys are "
+                f"{', '.join((*KEYS, *sorted(MPI_KEYS)))}."
             )
         if value is not None:
             values[key] = read(app, f"{key} of resource_specification", value)
+    mpi = mpi_specification(app, asked, values.get("cores")) if is_mpi else None
+    if mpi is not None:
+        values["mpi"] = mpi
+        if mpi.ranks > 1:
+            values.pop("cores", None)  # the MPI part has them; an executor without MPI mode takes only one process
     if walltime is not None:
         limit = _above_zero(app, WALLTIME, walltime, " of seconds")
         values["max_run_time"] = min(limit, values.get("max_run_time", limit))
@@ -160,8 +171,8 @@ _IGNORED = {
     "running_time_min": "parslab learns how long the tasks of an app take",
 }
 """Keys of Parsl's WorkQueueExecutor and TaskVineExecutor that change nothing here, each with the reason."""
-_ALWAYS_ONE = frozenset({"num_nodes", "num_tasks", "ranks_per_node", "num_ranks"})
-"""Keys of Parsl for tasks of several processes; a task of parslab is one process on one node."""
+_ALWAYS_ONE = frozenset({"num_tasks"})
+"""Keys of Parsl's FluxExecutor for tasks of several processes; such a task of parslab is one process."""
 
 _Reader = Callable[[str, str, Any], Any]
 KEYS: Mapping[str, _Reader] = cast(

@@ -14,7 +14,6 @@ _MODULES = {
     "configs": "a starting point, as in Parsl: `parslab config list` shows parslab's own",
     "executors.flux": _OURS,
     "executors.globus_compute": _NOT_YET,
-    "executors.high_throughput.mpi_executor": _NOT_YET,
     "executors.radical": _NOT_YET,
     "executors.taskvine.errors": _NOT_RAISED,
     "executors.taskvine": _OURS,
@@ -48,7 +47,7 @@ _MODULES = {
 _NAMES = {
     "FluxExecutor": _OURS,
     "GlobusComputeExecutor": _NOT_YET,
-    "MPIExecutor": _NOT_YET,
+    "MPIExecutor": "max_workers_per_block has no limit by default; tasks may share a node (`cores`, `num_ranks`)",
     "WorkQueueExecutor": _OURS,
     "AWSProvider": _NOT_YET,
     "AdHocProvider": _NOT_YET,

@@ -13,8 +13,8 @@ _INTERNALS = "parslab.parsl.internals"
 _STAND_INS = "parslab.parsl.stand_ins"
 
 _EXECUTORS = {
-    "parslab.executors": "HighThroughputExecutor ThreadPoolExecutor",
-    f"{_STAND_INS}.executors": "FluxExecutor GlobusComputeExecutor MPIExecutor WorkQueueExecutor",
+    "parslab.executors": "HighThroughputExecutor MPIExecutor ThreadPoolExecutor",
+    f"{_STAND_INS}.executors": "FluxExecutor GlobusComputeExecutor WorkQueueExecutor",
 }
 _LAUNCHERS = (
     "AprunLauncher GnuParallelLauncher JsrunLauncher MpiExecLauncher MpiRunLauncher SimpleLauncher "
@@ -148,7 +148,7 @@ MODULES: dict[str, dict[str, str]] = {
     "executors.high_throughput.manager_selector": {
         f"{_API}.rules": "BlockIdManagerSelector ManagerSelector RandomManagerSelector",
     },
-    "executors.high_throughput.mpi_executor": {f"{_STAND_INS}.executors": "MPIExecutor"},
+    "executors.high_throughput.mpi_executor": {"parslab.executors": "MPIExecutor"},
     "executors.radical.executor": {f"{_STAND_INS}.executors": "RadicalPilotExecutor"},
     "executors.radical.rpex_resources": {f"{_STAND_INS}.executors": "ResourceConfig"},
     "executors.status_handling": {f"{_INTERNALS}.block_executor": "BlockProviderExecutor"},

@@ -203,6 +203,7 @@ class Components:
             checkpointing=self.checkpointing,
             block_command=BlockCommands(tuple(self.manager_services.values())).carry_out,
             reasons=(self.table.recovery.why, *(() if self.prior_calls is None else (self.prior_calls.why,))),
+            places=[service.why for service in self.manager_services.values() if service.in_mpi_mode],
         )
         self.requests = ClientRequests(
             self.host,

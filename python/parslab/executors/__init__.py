@@ -14,8 +14,9 @@ from parslab.executors.threads import ThreadPoolExecutor
 
 if TYPE_CHECKING:
     from parslab.executors.high_throughput import HighThroughputExecutor
+    from parslab.executors.mpi import MPIExecutor
 
-__all__ = ["Executor", "HighThroughputExecutor", "LowLatencyExecutor", "ThreadPoolExecutor"]
+__all__ = ["Executor", "HighThroughputExecutor", "LowLatencyExecutor", "MPIExecutor", "ThreadPoolExecutor"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from parslab.executors.high_throughput import HighThroughputExecutor
 
         return HighThroughputExecutor
+    if name == "MPIExecutor":
+        from parslab.executors.mpi import MPIExecutor
+
+        return MPIExecutor
     from parslab.plugins import EXECUTORS, find_plugin
 
     plugin = find_plugin(EXECUTORS, name, Executor)

@@ -31,14 +31,16 @@ from parslab.description import (
 from parslab.errors import ConfigurationError
 from parslab.executors.base import Executor, StorageAccess
 from parslab.executors.containers import ContainerOption
+from parslab.launchers.single_node import SimpleLauncher, SingleNodeLauncher
 from parslab.options import Option
 from parslab.providers.base import Provider
 from parslab.providers.execution_provider import ExecutionProvider
 from parslab.providers.local import LocalProvider
 from parslab.providers.user_provider import portable
 from parslab.records.executor_settings import HighThroughputSettings, ManagerSettings, ProviderSettings
+from parslab.records.mpi import LAUNCHERS
 
-__all__ = ["HighThroughputExecutor"]
+__all__ = ["HighThroughputExecutor", "Workers"]
 
 # Parsl has modules below this one; a module with a path is a package, below which Python looks for them.
 __path__: list[str] = []
@@ -97,7 +99,7 @@ class _AnyProvider(Nested):
         return value if users_own else super().validate(obj, value)
 
 
-class _Workers(Whole):
+class Workers(Whole):
     """A number of workers; Parsl writes infinity where there is no limit."""
 
     def validate(self, obj: Any, value: Any) -> Any:
@@ -195,6 +197,12 @@ class HighThroughputExecutor(Executor):
         own there, files must be staged inside the tasks: ``storage_access=[NoOpFileStaging(), HTTPInTaskStaging()]``.
     container
         The :class:`~parslab.Container` in which the workers run, or the name of its image.
+    enable_mpi_mode
+        Whether tasks are MPI programs that get nodes of a block, or cores of a node, by their resource specification
+        (see :class:`MPIExecutor`).  The provider needs ``launcher=SimpleLauncher()``; ``max_workers_per_node`` is then
+        the largest number of tasks of a block that run at a time, and ``cores_per_worker`` has no effect.
+    mpi_launcher
+        What starts the ranks of these tasks: ``"mpiexec"``, ``"srun"`` or ``"aprun"``.
 
     Examples
     --------
@@ -206,7 +214,7 @@ class HighThroughputExecutor(Executor):
     provider = _AnyProvider(Provider, LocalProvider)
     address = Text(None)
     port = Whole(0, low=0, high=65535)
-    max_workers_per_node = _Workers(None, low=1)
+    max_workers_per_node = Workers(None, low=1)
     cores_per_worker = Number(1.0, above=0)
     mem_per_worker = Number(None, above=0)
     available_accelerators = _Accelerators(())
@@ -227,6 +235,8 @@ class HighThroughputExecutor(Executor):
     storage_access = StorageAccess(None)
     working_dir = PathText(None)
     container = ContainerOption(None)
+    enable_mpi_mode = YesNo(False)
+    mpi_launcher = Choice("mpiexec", LAUNCHERS)
 
     positional: ClassVar[tuple[str, ...]] = (
         "label",
@@ -263,13 +273,11 @@ class HighThroughputExecutor(Executor):
     ignored: ClassVar[dict[str, str]] = {
         "address_probe_timeout": "managers try every address for as long as heartbeat_threshold says",
         "block_error_handler": "an executor whose blocks all fail stops with the reason",
-        "enable_mpi_mode": "start MPI programs with mpiexec or srun in a bash_app",
         "encrypted": "connections are always encrypted",
         "interchange_launch_cmd": "there is no interchange process",
         "interchange_port_range": "one port serves all connections: use port",
         "launch_cmd": "use python for the interpreter, and the provider's worker_init for what comes before it",
         "loopback_address": "the DataFlowKernel process serves this host over unix sockets",
-        "mpi_launcher": "start MPI programs with mpiexec or srun in a bash_app",
         "managed": "the run always ends its blocks",
         "poll_period": "nothing is polled",
         "remote_monitoring_radio": "monitoring needs no settings",
@@ -282,7 +290,6 @@ class HighThroughputExecutor(Executor):
     }
     expected: ClassVar[dict[str, Any]] = {
         "block_error_handler": True,
-        "enable_mpi_mode": False,
         "encrypted": True,
         "loopback_address": "127.0.0.1",
         "worker_debug": False,
@@ -321,6 +328,28 @@ class HighThroughputExecutor(Executor):
                 f"the provider's blocks ({walltime:g} s), because they are killed then."
             )
 
+        if self.enable_mpi_mode:
+            self._check_mpi()
+
+    def _check_mpi(self) -> None:
+        name = type(self).__name__
+        launcher = getattr(self.provider, "launcher", None)
+        # On a block of one node this launcher starts one manager, too, and it is the default.
+        alone = isinstance(launcher, SingleNodeLauncher) and self.provider.nodes_per_block == 1
+        if not alone and not isinstance(launcher, SimpleLauncher):
+            raise ConfigurationError(
+                f"{name}: in MPI mode one manager owns all nodes of a block, so the provider needs "
+                f"launcher=SimpleLauncher(), not {type(launcher).__name__}."
+            )
+        if isinstance(self.provider, LocalProvider) and self.provider.max_blocks > 1:
+            raise ConfigurationError(
+                f"{name}: the blocks of a LocalProvider share the same nodes, so in MPI mode max_blocks must be 1, not "
+                f"{self.provider.max_blocks}."
+            )
+        for option, default in (("available_accelerators", ()), ("cpu_affinity", "none"), ("mem_per_worker", None)):
+            if getattr(self, option) != default:
+                raise ConfigurationError(f"{name}: {option} divides a node among workers, which MPI mode does not do.")
+
     def settings(self) -> HighThroughputSettings:
         local = isinstance(self.provider, LocalProvider)
         address = None if self.address is None else own_address(self.address, "HighThroughputExecutor")
@@ -340,9 +369,14 @@ class HighThroughputExecutor(Executor):
             python=self.python or sys.executable,
         )
 
+    def _tasks_at_a_time(self) -> int | None:
+        """Return the most tasks that a manager runs at a time; None where the node decides."""
+        most: int | None = self.max_workers_per_node
+        return most
+
     def _manager_settings(self) -> ManagerSettings:
         return ManagerSettings(
-            max_workers_per_node=self.max_workers_per_node,
+            max_workers_per_node=self._tasks_at_a_time(),
             cores_per_worker=self.cores_per_worker,
             mem_per_worker=self.mem_per_worker,
             available_accelerators=list(self.available_accelerators),
@@ -358,6 +392,7 @@ class HighThroughputExecutor(Executor):
             file_cache=int(self.file_cache_size * 1e9),
             requirements=list(self.requirements),
             container=None if self.container is None else self.container.spec(),
+            mpi_launcher=self.mpi_launcher if self.enable_mpi_mode else "",
         )
 
 

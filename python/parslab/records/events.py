@@ -28,6 +28,7 @@ __all__ = [
     "TaskAdopted",
     "TaskFailed",
     "TaskMoved",
+    "TaskPlaced",
     "TaskReopened",
     "TaskSampled",
     "TaskSubmitted",
@@ -248,6 +249,19 @@ class TaskSampled(_Event, frozen=True):
     written: int
 
 
+class TaskPlaced(_Event, frozen=True):
+    """An MPI task got nodes, or cores of a node, and was sent to their manager."""
+
+    task: int
+    attempt: int
+    nodes: str
+    """The names of its nodes, with commas between them."""
+    cores: str
+    """The cores that its ranks are bound to, with commas between them; empty where they are not bound."""
+    launch: str
+    """The command that starts its ranks (``PARSL_MPI_PREFIX``)."""
+
+
 class ExecutorStopped(_Event, frozen=True):
     """An executor takes no more tasks and gets no more blocks, for this reason."""
 
@@ -280,6 +294,7 @@ Event: TypeAlias = (
     | ManagerMoved
     | NodeSampled
     | TaskSampled
+    | TaskPlaced
     | ExecutorStopped
     | NoticeRaised
 )

@@ -31,6 +31,7 @@ __all__ = [
     "ManagerSettings",
     "ProviderSettings",
     "ThreadPoolSettings",
+    "runs_mpi",
 ]
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -113,6 +114,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the environment of the workers holds; empty: they use that of the manager."""
     container: ContainerSpec | None = None
     """The container that the workers run in."""
+    mpi_launcher: Literal["", "mpiexec", "srun", "aprun"] = ""
+    """What starts the ranks of MPI tasks, to which the managers give the nodes of their block; empty: no MPI tasks."""
 
 
 class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="high_throughput"):
@@ -133,3 +136,8 @@ class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_fiel
 
 
 ExecutorSettings: TypeAlias = ThreadPoolSettings | LowLatencySettings | HighThroughputSettings
+
+
+def runs_mpi(settings: ExecutorSettings) -> bool:
+    """Return whether an executor runs MPI tasks, and no others."""
+    return isinstance(settings, HighThroughputSettings) and bool(settings.manager.mpi_launcher)

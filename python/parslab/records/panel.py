@@ -493,6 +493,12 @@ class TaskDetail(_PanelMessage):
     """Bytes written to files and devices."""
     attempts: list[Attempt] = []
     """All attempts, the latest one last; empty before the first attempt was sent."""
+    nodes: str = ""
+    """The nodes of an MPI task, with commas between them; empty for other tasks, and before it was sent."""
+    cores: str = ""
+    """The cores that its ranks are bound to; empty where they are not bound."""
+    launch: str = ""
+    """The command that starts its ranks."""
 
 
 class BlockOutput(_PanelMessage):

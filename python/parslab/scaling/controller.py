@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
 from parslab.errors import ConfigurationError
+from parslab.records.executor_settings import runs_mpi
 from parslab.scaling.background_calls import Inbox
 from parslab.scaling.block_jobs import BlockJobs
 from parslab.scaling.block_journal import BlockJournal
@@ -86,7 +87,10 @@ class ScalingController:
         self.jobs = self._make_jobs(command)
         provider = settings.provider
         self._tracker = StateTracker(
-            _limits(provider, owner.run.max_idletime), expected_slots(settings), provider.nodes_per_block
+            _limits(provider, owner.run.max_idletime),
+            expected_slots(settings),
+            # In MPI mode one manager owns all nodes of a block.
+            1 if runs_mpi(settings) else provider.nodes_per_block,
         )
         self._strategy: Strategy = Fixed()
         self._period = owner.run.strategy_period

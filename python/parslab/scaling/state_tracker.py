@@ -158,6 +158,8 @@ def _stays(block: Block) -> bool:
 def expected_slots(settings: HighThroughputSettings) -> int:
     """Return the tasks that a block can run at a time according to the settings; 0 if the settings do not say."""
     provider, manager = settings.provider, settings.manager
+    if manager.mpi_launcher:
+        return 0  # the places of a block are the cores of its nodes, which the first manager counts
     counts = []
     cores = usable_cores() if provider.local else provider.cores_per_node
     if cores:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from parslab.client.futures.task_record import asked_resources
 from parslab.client.thread_pool import ThreadPool
 from parslab.errors import ConfigurationError
 from parslab.records.reasons import Reason
@@ -79,10 +80,7 @@ class FailedTask(Mapping[str, Any]):
         self.fail_cost = 0.0
         self.fail_history: list[str] = []
         self.reason = Reason.app_error
-        asked = msgspec.structs.asdict(spec) if spec is not None else {}
-        self.resource_specification = {
-            name: value for name, value in asked.items() if value not in (None, 0) and value != -1
-        }
+        self.resource_specification = asked_resources(spec)
         self.status = TaskState.fail_retryable
 
     def __getitem__(self, key: str) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from parslab.client.futures.home import FutureHome
     from parslab.records.panel import Attempt, TaskDetail
 
-__all__ = ["KeptCall", "TaskRecord"]
+__all__ = ["KeptCall", "TaskRecord", "asked_resources"]
 
 
 class KeptCall(msgspec.Struct, frozen=True):
@@ -90,8 +90,13 @@ class TaskRecord(Mapping[str, Any]):
         return self._future.home.detail(self._future.task_id)
 
 
-def _asked_resources(call: KeptCall) -> dict[str, Any]:
-    asked = {} if call.spec is None else msgspec.structs.asdict(call.spec)
+def asked_resources(spec: TaskSpec | None) -> dict[str, Any]:
+    """Return the resource specification of a call as the user wrote it, without the keys that have their defaults."""
+    asked = {} if spec is None else msgspec.structs.asdict(spec)
+    mpi = asked.pop("mpi", None)
+    if mpi is not None:
+        asked |= {"num_nodes": mpi.nodes, "num_ranks": mpi.ranks, "ranks_per_node": mpi.ranks_per_node}
+        asked |= {"cores": mpi.cores, "launcher_options": mpi.launcher_options or None}
     return {name: value for name, value in asked.items() if value not in (None, 0) and value != -1}
 
 
@@ -108,7 +113,7 @@ _OF_THE_CALL: Mapping[str, Callable[[KeptCall], Any]] = {
     "args": lambda call: call.args,
     "kwargs": lambda call: dict(call.kwargs),
     "join": lambda call: call.join,
-    "resource_specification": _asked_resources,
+    "resource_specification": lambda call: asked_resources(call.spec),
 }
 _OF_THE_FUTURE: Mapping[str, Callable[[RecordedTask], Any]] = {
     "id": lambda future: future.task_id,

@@ -648,7 +648,7 @@ class DataFlowKernel:
         # Each client has a range of 2**40 numbers of its own, so that no two clients give one number to two tasks.
         self._first_task = message.client << 40 if message.first < 0 else message.first
         self.pending.numbers = itertools.count(self._first_task)
-        self._executors.set(message.executors)
+        self._executors.set(message.executors, message.mpi)
         self.prior_tasks = message.still
         if self._retry_handler.handler is not None or self.prior_tasks is not None:
             self._retry_handler.announce()

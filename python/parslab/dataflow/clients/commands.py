@@ -61,6 +61,8 @@ class ClientCommands:
         Carries out a command about blocks, and returns what was done in a sentence.
     reasons
         Functions from a task's number to the reason why the task ran, or None if they do not know it.
+    places
+        Functions from a task to a sentence about where it runs or why it waits; empty if they do not know it.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class ClientCommands:
         checkpointing: Checkpointing,
         block_command: Callable[[ScaleRequest | BlockActionRequest], str],
         reasons: Iterable[Callable[[int], str | None]],
+        places: Iterable[Callable[[Task], str]] = (),
     ) -> None:
         self._host = host
         self._clients = clients
@@ -87,6 +90,7 @@ class ClientCommands:
         self._checkpointing = checkpointing
         self._block_command = block_command
         self._reasons = reasons
+        self._places = places
 
     def handle(self, client: ClientConnection, request: PanelRequest) -> None:
         """Answer a request of the panel protocol, from a panel behind a client or from the client itself."""
@@ -127,10 +131,18 @@ class ClientCommands:
             case LingerRequest():
                 return self._presence.set_linger(command.seconds)
             case ExplainRequest():
-                return explain(command.task, self._table, self._memo, self._reasons)
+                return self._explain(command.task)
             case CheckpointRequest():
                 return self._checkpointing.checkpoint()
             case ScaleRequest() | BlockActionRequest():
                 return self._block_command(command)
             case CancelRequest():
                 return cancel(command, by.number, self._table, self._panel_feed.view, steady_time())
+
+    def _explain(self, number: int) -> str:
+        """Say why a task ran or whose result it has, and for an MPI task also where it runs or why it waits."""
+        sentences = [explain(number, self._table, self._memo, self._reasons)]
+        task = self._table.tasks.get(number)
+        if task is not None and task.state not in FINAL:
+            sentences += [text for place in self._places if (text := place(task))]
+        return " ".join(sentences)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from parslab.dataflow.acceptor import Acceptor
 from parslab.dataflow.clients.presence import GONE
 from parslab.errors import InternalError, ProtocolError
+from parslab.records.executor_settings import runs_mpi
 from parslab.wire.messages.base import PROTOCOL, Refused
 from parslab.wire.messages.client import ClientHello, Welcome
 from parslab.wire.unix_sockets import listen, peer_pid, peer_uid
@@ -161,7 +162,16 @@ class Sessions:
             prior.results = max(prior.results, client.matcher.waiting()[0])
         settings = self._settings
         messages: list[WireMessage] = [
-            Welcome(client.number, settings.run, PROTOCOL, settings.package, self._kinds, first, prior)
+            Welcome(
+                client=client.number,
+                run=settings.run,
+                protocol=PROTOCOL,
+                package=settings.package,
+                executors=self._kinds,
+                first=first,
+                still=prior,
+                mpi=tuple(number for number, executor in enumerate(settings.executors) if runs_mpi(executor)),
+            )
         ]
         if self._failover is not None:
             messages.append(self._failover.acknowledgement(client))

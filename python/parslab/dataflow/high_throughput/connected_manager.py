@@ -30,9 +30,11 @@ class ConnectedManager(ManagerSlot):
         Its state; only :meth:`advance` changes it.
     worker_states
         The state and the process id of each of its workers.
+    nodes, mpiexec
+        The nodes of its block and whose ``mpiexec`` they have; empty without MPI mode.
     """
 
-    __slots__ = ("connection", "host", "pid", "state", "worker_states")
+    __slots__ = ("connection", "host", "mpiexec", "nodes", "pid", "state", "worker_states")
 
     def __init__(self, hello: ManagerHello, connection: PeerConnection, now: float) -> None:
         super().__init__(
@@ -48,6 +50,8 @@ class ConnectedManager(ManagerSlot):
         self.connection = connection
         self.host = hello.host
         self.pid = hello.pid
+        self.nodes = hello.nodes
+        self.mpiexec = hello.mpiexec
         self.state = ManagerState.ready
         # Kept here, because a lost manager cannot report the end of its workers any more.
         self.worker_states: dict[str, tuple[WorkerState, int]] = {}

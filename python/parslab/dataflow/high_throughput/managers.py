@@ -19,12 +19,14 @@ from parslab.clock import anchor
 from parslab.dataflow.graph.run_message import run_message
 from parslab.dataflow.high_throughput.connected_manager import ConnectedManager
 from parslab.dataflow.high_throughput.lifecycle import ManagerSignal
+from parslab.dataflow.high_throughput.mpi_launch import variables_of
+from parslab.dataflow.high_throughput.mpi_scheduler import MpiScheduler, spec_of
 from parslab.dataflow.high_throughput.quarantine import Quarantine
 from parslab.dataflow.high_throughput.scheduler import Scheduler
-from parslab.dataflow.high_throughput.sentences import demands, misfit, tasks_of_lost_manager
+from parslab.dataflow.high_throughput.sentences import demands, misfit, mpi_demands, tasks_of_lost_manager
 from parslab.errors import BadStateException, ConfigurationError, ManagerLost, WorkerLost
 from parslab.paths import python_path_prefix
-from parslab.records.events import ExecutorStopped, ManagerMoved, NodeSampled, TaskSampled, WorkerMoved
+from parslab.records.events import ExecutorStopped, ManagerMoved, NodeSampled, TaskPlaced, TaskSampled, WorkerMoved
 from parslab.records.states import FINAL, ManagerState, WorkerState
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 from parslab.serialize.failures import failure_from
@@ -115,7 +117,10 @@ class ManagerService:
         self.label = settings.label
         self.settings = settings
         self._quarantine = Quarantine(self, settings.hold_after, host, find_task)
-        self.queue: Scheduler[ConnectedManager] = Scheduler(
+        self._mpi: MpiScheduler[ConnectedManager] | None = None
+        if settings.manager.mpi_launcher:
+            self._mpi = MpiScheduler(lambda manager: manager.nodes)
+        self.queue: Scheduler[ConnectedManager] | MpiScheduler[ConnectedManager] = self._mpi or Scheduler(
             settings.manager_selector, suspected=self._quarantine.health.suspected
         )
         self.broken = ""
@@ -128,6 +133,11 @@ class ManagerService:
         options = settings.manager
         self._silence = SilenceCheck(options.heartbeat_period, options.heartbeat_threshold, host.now())
         self._closing = False
+
+    @property
+    def in_mpi_mode(self) -> bool:
+        """Whether its tasks are MPI programs."""
+        return self._mpi is not None
 
     # ----- begin and end
 
@@ -188,7 +198,7 @@ class ManagerService:
 
     def load(self) -> ExecutorLoad:
         """Return the work of this executor now."""
-        waiting = self.queue.waiting
+        waiting = self.queue.wanted
         # Counted here and not on each change: the controller asks seldom, and tasks end thousands of times a second.
         held = 0
         blocks: dict[str, BlockLoad] = {}
@@ -196,7 +206,7 @@ class ManagerService:
             held += slot.load
             one = BlockLoad(
                 managers=1,
-                workers=slot.workers,
+                workers=slot.size,
                 tasks=slot.load,
                 idle_since=slot.idle_since,
                 held=slot.held,
@@ -308,19 +318,61 @@ class ManagerService:
                     frames.append(payload)
                 run = run_message(task, frames)
                 if task.spec is not None:
-                    run.slots = min(manager.places(task.spec), manager.workers)
+                    run.slots = 1 if self._mpi else min(manager.places(task.spec), manager.workers)
                     run.limit = task.spec.max_run_time or 0.0
                     run.software = task.spec.software
                 messages.append(run)
                 events.sent(task, now, manager.name)
+                if self._mpi is not None:
+                    run.environment = self._launch(self._mpi, manager, task, now)
             manager.connection.send(messages, frames)
         for task in self.queue.unfit():
             self._refuse_unfit(task)
         self.controller.wake()
 
+    def _launch(
+        self, queue: MpiScheduler[ConnectedManager], manager: ConnectedManager, task: Task, now: float
+    ) -> dict[str, str] | None:
+        """Return the variables with which a task starts its ranks, and report where it runs."""
+        placement = queue.placement(task.id)
+        if placement is None or task.spec is None or task.spec.mpi is None:
+            return None
+        variables = variables_of(self.settings.manager, task.spec.mpi, placement, manager.mpiexec)
+        self.event(
+            TaskPlaced(
+                time=now,
+                task=task.id,
+                attempt=task.attempt,
+                nodes=",".join(placement.nodes),
+                cores=",".join(map(str, placement.core_ids)),
+                launch=variables["PARSL_MPI_PREFIX"],
+            )
+        )
+        return variables
+
+    def why(self, task: Task) -> str:
+        """Say where an MPI task runs, or why it waits; empty for other tasks, and when there is nothing to say."""
+        if self._mpi is None or task.executor != self.number:
+            return ""
+        placement = self._mpi.placement(task.id)
+        if placement is not None:
+            cores = f", cores {','.join(map(str, placement.core_ids))}" if placement.core_ids else ""
+            return f"It has node{'s' * (len(placement.nodes) > 1)} {', '.join(placement.nodes)}{cores}."
+        waits = self._mpi.why_waiting(task)
+        return f"It {waits}." if waits else ""
+
     def _refuse_unfit(self, task: Task) -> None:
         # The task fails at once: no manager of this executor will ever be larger, so it would wait for ever.
         self.queue.discard(task)
+        if self._mpi is not None:
+            nodes, cores = self._mpi.largest()
+            why = (
+                f"it asks for {mpi_demands(spec_of(task))}, and no block of executor {self.label} has that: the "
+                f"largest block has {nodes} node{'s' * (nodes != 1)}, the largest node {cores} "
+                f"core{'s' * (cores != 1)}"
+            )
+            self._fail_task(task, WorkerLost(task.id, why, "", 0, ""))
+            return
         assert task.spec is not None
         # The largest node makes the message concrete: the user sees how far the demand is off.
         most = max(self.queue.slots.values(), key=lambda manager: manager.cores)

@@ -83,6 +83,7 @@ class ManagerSlot:
         "memory",
         "name",
         "place",
+        "size",
         "turn",
         "workers",
     )
@@ -103,6 +104,8 @@ class ManagerSlot:
         self.block = block
         self.workers = workers
         self.capacity = workers + prefetch
+        self.size = workers
+        """The places that it has; in MPI mode the cores of its block."""
         self.cores = cores
         self.memory = memory
         self.accelerators = accelerators
@@ -209,6 +212,11 @@ class Scheduler(Generic[SlotT]):
     def waiting(self) -> int:
         """Return how many tasks are queued; cancelled ones count until the queue meets them."""
         return len(self.tasks) + len(self._urgent) + len(self._wide) + len(self._again)
+
+    @property
+    def wanted(self) -> int:
+        """Return how many places the queued tasks will take; a task counts as one until a manager is chosen."""
+        return self.waiting
 
     # ----- tasks arrive
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from parslab.wire.messages.base import PROTOCOL
 
 if TYPE_CHECKING:
+    from parslab.records.mpi import MpiSpec
     from parslab.wire.messages.base import TaskSpec
     from parslab.wire.messages.manager import ManagerHello
 
-__all__ = ["demands", "misfit", "tasks_of_lost_manager"]
+__all__ = ["demands", "misfit", "mpi_demands", "tasks_of_lost_manager"]
 
 
 def misfit(hello: ManagerHello, python: str, package: str) -> str:
@@ -61,3 +62,11 @@ def demands(spec: TaskSpec) -> str:
         f"{spec.gpus} accelerators" if spec.gpus else "",
     ]
     return " and ".join(part for part in parts if part)
+
+
+def mpi_demands(spec: MpiSpec) -> str:
+    """Return the nodes and ranks that a task asks for, as part of a sentence."""
+    ranks = f"{spec.ranks_per_node} rank{'s' * (spec.ranks_per_node > 1)}"
+    if spec.cores:
+        return f"{spec.cores} core{'s' * (spec.cores > 1)} of one node for {ranks}"
+    return f"{spec.nodes} node{'s' * (spec.nodes > 1)} with {ranks} on a core each"

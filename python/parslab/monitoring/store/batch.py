@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         StoredFailure,
         StoredNodeSample,
         StoredNotice,
+        StoredPlacement,
         StoredUsage,
     )
     from parslab.records.panel import RunInfo
@@ -47,6 +48,8 @@ class Batch:
     printed: dict[tuple[int, str], PrintedOutput] = field(default_factory=dict)
     """By task and stream."""
     usage: dict[int, StoredUsage] = field(default_factory=dict)
+    """By task."""
+    placements: dict[int, StoredPlacement] = field(default_factory=dict)
     """By task."""
     workers: list[Cells] = field(default_factory=list)
     blocks: list[Cells] = field(default_factory=list)

@@ -135,6 +135,7 @@ def _rows(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> I
     yield tables.MANAGER, batch.managers
     yield tables.NODE_SAMPLE, [tables.NODE_SAMPLE.cells(row) for row in batch.node_samples]
     yield tables.USAGE, [tables.USAGE.cells(row) for row in batch.usage.values()]
+    yield tables.PLACEMENT, [tables.PLACEMENT.cells(row) for row in batch.placements.values()]
     yield tables.TASK, batch.tasks
     yield tables.EDGE, batch.edges
     yield tables.FAILURE, [tables.FAILURE.cells(row) for row in batch.failures]

@@ -104,6 +104,8 @@ def task_detail(connection: sqlite3.Connection, request: TaskDetailRequest) -> T
     failure = connection.execute(sql, (task.id, task.attempt)).fetchone()
     sql = "SELECT cpu, memory, read, written FROM usage WHERE task = ?"
     cpu, memory, read, written = connection.execute(sql, (task.id,)).fetchone() or [None] * 4
+    sql = "SELECT nodes, cores, launch FROM placement WHERE task = ?"
+    nodes, cores, launch = connection.execute(sql, (task.id,)).fetchone() or ("", "", "")
     return TaskDetail(
         request_id=request.request_id,
         row=_task_row(task),
@@ -121,6 +123,9 @@ def task_detail(connection: sqlite3.Connection, request: TaskDetailRequest) -> T
         read=read,
         written=written,
         attempts=_attempts(connection, task),
+        nodes=nodes,
+        cores=cores,
+        launch=launch,
     )
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "StoredNodeSample",
     "StoredNotice",
     "StoredOutput",
+    "StoredPlacement",
     "StoredTask",
     "StoredUsage",
     "Table",
@@ -116,6 +117,16 @@ class StoredUsage(msgspec.Struct, kw_only=True, gc=False):
     memory: int
     read: int
     written: int
+
+
+class StoredPlacement(msgspec.Struct, kw_only=True, gc=False):
+    """The nodes of an MPI task, and the command that starts its ranks."""
+
+    task: int
+    attempt: int
+    nodes: str
+    cores: str
+    launch: str
 
 
 class StoredNodeSample(msgspec.Struct, kw_only=True, gc=False):
@@ -256,6 +267,7 @@ BLOCK = Table(
 MANAGER = Table("manager", ManagerRow, key=("manager",), without=("busy", "cpu", "used", "load"))
 NODE_SAMPLE = Table("node_sample", StoredNodeSample, key=("slot",))
 USAGE = Table("usage", StoredUsage, key=("task",))
+PLACEMENT = Table("placement", StoredPlacement, key=("task",))
 CLIENT = Table("client", StoredClient, key=("client",))
 NOTICE = Table("notice", StoredNotice, key=("n",))
 
@@ -267,6 +279,7 @@ TABLES: tuple[Table[Any], ...] = (
     MANAGER,
     NODE_SAMPLE,
     USAGE,
+    PLACEMENT,
     TASK,
     EDGE,
     FAILURE,

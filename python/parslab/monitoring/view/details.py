@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from parslab.monitoring.output import PrintedOutput
-from parslab.monitoring.store.tables import StoredNodeSample, StoredUsage
+from parslab.monitoring.store.tables import StoredNodeSample, StoredPlacement, StoredUsage
 
 if TYPE_CHECKING:
     from parslab.monitoring.store.batch import Batch
-    from parslab.records.events import NodeSampled, OutputWritten, TaskSampled
+    from parslab.records.events import NodeSampled, OutputWritten, TaskPlaced, TaskSampled
 
 __all__ = ["MAX_NODE_SAMPLES", "Details"]
 
@@ -56,6 +56,12 @@ class Details:
             memory=event.memory,
             read=event.read,
             written=event.written,
+        )
+
+    def task_placed(self, event: TaskPlaced) -> None:
+        """Add the nodes of an MPI task to the batch; those of its last attempt replace earlier ones."""
+        self._batch.placements[event.task] = StoredPlacement(
+            task=event.task, attempt=event.attempt, nodes=event.nodes, cores=event.cores, launch=event.launch
         )
 
     def node_sampled(self, event: NodeSampled) -> None:

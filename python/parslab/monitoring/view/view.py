@@ -40,6 +40,7 @@ from parslab.records.events import (
     TaskAdopted,
     TaskFailed,
     TaskMoved,
+    TaskPlaced,
     TaskReopened,
     TaskSampled,
     TaskSubmitted,
@@ -103,6 +104,7 @@ class View:
             TaskFailed: self.tasks.failed,
             OutputWritten: self._details.output_written,
             TaskSampled: self._details.task_sampled,
+            TaskPlaced: self._details.task_placed,
             NodeSampled: self._node_sampled,
             ClientLeft: self._client_left,
         }

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FluxExecutor",
     "GlobusComputeExecutor",
-    "MPIExecutor",
     "RadicalPilotExecutor",
     "ResourceConfig",
     "TaskVineExecutor",
@@ -150,40 +149,6 @@ class _Unavailable(Executor):
     def settings(self) -> ExecutorSettings:
         self.check_parts()
         raise AssertionError("check_parts refuses this executor")
-
-
-class MPIExecutor(_Unavailable):
-    """Parsl: MPI programs that share the nodes of a block."""
-
-    label = Label("MPIExecutor")
-
-    unavailable: ClassVar[str] = "use HighThroughputExecutor, and start mpiexec or srun in a bash_app"
-    positional: ClassVar[tuple[str, ...]] = (
-        "label",
-        "provider",
-        "launch_cmd",
-        "interchange_launch_cmd",
-        "address",
-        "loopback_address",
-        "worker_port",
-        "worker_port_range",
-        "interchange_port_range",
-        "storage_access",
-        "working_dir",
-        "worker_debug",
-        "max_workers_per_block",
-        "prefetch_capacity",
-        "heartbeat_threshold",
-        "heartbeat_period",
-        "drain_period",
-        "poll_period",
-        "address_probe_timeout",
-        "worker_logdir_root",
-        "mpi_launcher",
-        "block_error_handler",
-        "encrypted",
-        "remote_monitoring_radio",
-    )
 
 
 class GlobusComputeExecutor(_Unavailable):

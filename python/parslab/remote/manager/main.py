@@ -22,6 +22,7 @@ from parslab.remote.manager.leave_reason import leave_reason
 from parslab.remote.manager.link import LocalManagerLink, ManagerLink
 from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.meeting import Unreachable, meet
+from parslab.remote.manager.mpi_nodes import for_mpi, found_mpiexec, found_nodes
 from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
 from parslab.remote.pool.processes import adopt_orphans, collect_orphans, end_orphans
@@ -33,6 +34,7 @@ from parslab.wire.messages.base import PROTOCOL
 from parslab.wire.messages.manager import ManagerHello
 
 if TYPE_CHECKING:
+    from parslab.records.mpi import MpiNode
     from parslab.remote.files.service import NodeFileService
     from parslab.wire.invitations import ManagerInvitation
 
@@ -169,6 +171,10 @@ def _prepare(
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     memory = usable_memory()
     pinnable = hasattr(os, "sched_setaffinity")
+    nodes: tuple[MpiNode, ...] = ()
+    if settings.mpi_launcher:
+        nodes = found_nodes(cores)
+        settings = for_mpi(settings, nodes)
     workers = plan(settings, cores, memory, name, block, usable=usable_cores(), pinnable=pinnable, inherited=os.environ)
     ignored = notice(settings, pinnable)
     if ignored:
@@ -189,6 +195,8 @@ def _prepare(
         accelerators=len(settings.available_accelerators),
         nonce=name.rpartition("-")[2],
     )
+    if settings.mpi_launcher:
+        hello.nodes, hello.mpiexec = nodes, found_mpiexec()
     path = import_path(invitation)
     run = WorkerRun(invitation.run, package=invitation.package, path=path, cwd=invitation.cwd, folder=folder)
     # Where the tasks of this node ask for files.

@@ -227,6 +227,8 @@ class Worker:
         function = self._codes[run.fn]
         if not callable(function):
             function = self._load(run.fn, bytes(function))
+        if run.environment:
+            os.environ.update(run.environment)  # ``ProcessState`` takes them away after the task
         own = frames[: run.frames]
         mappings = Mappings() if frames and self._link.passes_descriptors else None
         references: resolving | None = None

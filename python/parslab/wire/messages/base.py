@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from parslab.records.mpi import MpiSpec
 from parslab.records.software import Software
 
 __all__ = [
@@ -113,6 +114,8 @@ class TaskSpec(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """What the worker needs; None: the software of the executor."""
     staging: bool = False
     """Whether the task only fetches or stores a file."""
+    mpi: MpiSpec | None = None
+    """The nodes and ranks of an MPI task; None for a task that is one process."""
 
 
 class Refused(WireMessage, tag=33):

@@ -270,6 +270,8 @@ class Welcome(WireMessage, tag=32):
     """-1: from ``client << 40``, so that clients number their tasks without asking (D3)."""
     still: PriorTasks | None = None
     """Set if the notebook of this kernel had another kernel in this run before."""
+    mpi: tuple[int, ...] = ()
+    """The numbers of the executors that run MPI tasks, and no others."""
 
 
 class TaskResolved(WireMessage, tag=34):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from parslab.records.mpi import MpiNode
 from parslab.records.states import WorkerState
 from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPrinted, Refused, WireMessage
 from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, RunTask, WorkerReport
@@ -48,6 +49,10 @@ class ManagerHello(WireMessage, tag=91):
     accelerators: int = 0
     nonce: str = ""
     """Differs for each manager process: a manager that was removed must not return under its old name."""
+    nodes: tuple[MpiNode, ...] = ()
+    """The nodes of its block, of which its MPI tasks get their share; empty without MPI mode."""
+    mpiexec: str = ""
+    """Whose ``mpiexec`` it has found: ``openmpi``, ``mpich``, or empty."""
 
 
 class ManagerDraining(WireMessage, tag=92):

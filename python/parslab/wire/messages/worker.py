@@ -62,6 +62,8 @@ class RunTask(WireMessage, tag=64):
     """Seconds that the task may run; 0: no limit."""
     software: Software | None = None
     """What the manager's worker needs; None: the software of the executor."""
+    environment: dict[str, str] | None = None
+    """Environment variables that only this task has; None for all tasks but those of MPI."""
 
 
 class LeaveWhenDone(WireMessage, tag=66):
