@@ -23,7 +23,7 @@ MPI_KEYS = frozenset((*_COUNTS, "launcher_options"))
 _WITHOUT_EFFECT = ("memory", "gpus")
 
 
-def mpi_specification(app: str, asked: Mapping[str, Any], cores: float | None) -> MpiSpec | None:
+def mpi_specification(app: str, asked: Mapping[str, Any], others: Mapping[str, Any]) -> MpiSpec | None:
     """Return the MPI part of a specification; None if it has none of the keys.
 
     Parameters
@@ -32,8 +32,8 @@ def mpi_specification(app: str, asked: Mapping[str, Any], cores: float | None) -
         The name of the app, for messages.
     asked
         The whole specification.
-    cores
-        Its ``cores``, which have been checked to be a number above 0; None if it has none.
+    others
+        Its keys that are not only for MPI tasks, such as ``cores``, after a check of their values.
 
     Raises
     ------
@@ -42,9 +42,9 @@ def mpi_specification(app: str, asked: Mapping[str, Any], cores: float | None) -
 
     Examples
     --------
-    >>> mpi_specification("run", {"num_nodes": 2, "ranks_per_node": 4}, None)
+    >>> mpi_specification("run", {"num_nodes": 2, "ranks_per_node": 4}, {})
     MpiSpec(nodes=2, ranks=8, ranks_per_node=4, cores=0, launcher_options='')
-    >>> mpi_specification("run", {"num_ranks": 2}, None).cores
+    >>> mpi_specification("run", {"num_ranks": 2}, {}).cores
     2
     """
     counts = {key: _count(app, key, asked[key]) for key in _COUNTS if asked.get(key) is not None}
@@ -54,7 +54,7 @@ def mpi_specification(app: str, asked: Mapping[str, Any], cores: float | None) -
         return None
     one_process = set(counts.values()) == {1}
     for key in _WITHOUT_EFFECT:
-        if asked.get(key):
+        if others.get(key):
             if one_process:
                 return None  # Parsl's programs for Flux say that a task is one process
             raise _invalid(app, f"{key} cannot be used together with {', '.join(counts)}")
@@ -62,7 +62,7 @@ def mpi_specification(app: str, asked: Mapping[str, Any], cores: float | None) -
     options = asked.get("launcher_options") or ""
     if not isinstance(options, str):
         raise _invalid(app, f"launcher_options must be a text, not {options!r}")
-    own = _shared_cores(app, nodes, ranks, cores, "num_nodes" in counts)
+    own = _shared_cores(app, nodes, ranks, others.get("cores"), "num_nodes" in counts)
     return MpiSpec(nodes=nodes, ranks=ranks, ranks_per_node=per_node, cores=own, launcher_options=options.strip())
 
 

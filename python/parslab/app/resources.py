@@ -68,12 +68,12 @@ def specification(
             if _has_no_effect(key, value):
                 continue
             raise InvalidResourceSpecification(
-                f"App {app}: resource_specification has no key {key!r}; its keys are "
-                f"{', '.join((*KEYS, *sorted(MPI_KEYS)))}."
+                f"App {app}: resource_specification has no key {key!r}; its keys are {', '.join(KEYS)}. "
+                f"An MPI task also has {', '.join(sorted(MPI_KEYS))}."
             )
         if value is not None:
             values[key] = read(app, f"{key} of resource_specification", value)
-    mpi = mpi_specification(app, asked, values.get("cores")) if is_mpi else None
+    mpi = mpi_specification(app, asked, values) if is_mpi else None
     if mpi is not None:
         values["mpi"] = mpi
         if mpi.ranks > 1:

@@ -42,8 +42,8 @@ def test_keys_of_other_executors_of_parsl_are_accepted(monkeypatch: pytest.Monke
     assert [str(each.message).split(":")[1].split()[0] for each in warned] == ["disk", "running_time_min"]
     flux = {"cores_per_task": 2, "gpus_per_task": 1, "num_tasks": 1, "num_nodes": 1}
     assert specification("fit", flux) == TaskSpec(cores=2.0, gpus=1)
-    with pytest.raises(ConfigurationError, match="resource_specification has no key 'num_nodes'"):
-        specification("fit", {"num_nodes": 2})
+    with pytest.raises(ConfigurationError, match="resource_specification has no key 'num_tasks'"):
+        specification("fit", {"num_tasks": 2})
 
 
 def test_asking_for_nothing_costs_nothing() -> None:

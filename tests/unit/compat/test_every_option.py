@@ -335,7 +335,6 @@ def test_none_is_accepted_where_it_is_the_default_of_parsl(full: str) -> None:
     "full",
     [
         "executors.GlobusComputeExecutor",
-        "executors.MPIExecutor",
         "executors.radical.RadicalPilotExecutor",
         "providers.KubernetesProvider",
         "providers.AWSProvider",

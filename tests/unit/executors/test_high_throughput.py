@@ -96,6 +96,7 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             "file_cache": 500_000_000,
             "requirements": [],
             "container": None,
+            "mpi_launcher": "",
         },
         "reconnect_for": 30.0,
     }

@@ -22,6 +22,7 @@ from parslab.records.panel import (
     RetryRequest,
     ScaleRequest,
 )
+from parslab.records.states import FINAL
 from parslab.wire.messages.client import PanelReply, PanelRequest, PanelUpdate
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.clients.retry_service import RetryService
     from parslab.dataflow.graph.memoization.memo import Memo
     from parslab.dataflow.graph.table import TaskTable
+    from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
     from parslab.dataflow.persistence.checkpointing import Checkpointing
 

@@ -7,9 +7,10 @@ Rules of order:
 
 - Tasks with a priority run before tasks without one; the smallest number runs first.  Among equals the first one that
   was submitted runs first.  A task that is tried again goes in front of its equals.
-- A task that does not fit now claims the nodes that will be free first for it; later tasks use only other nodes.  So no
-  stream of small tasks starves a large one.  One task of the line has a claim on each block.
-- Tasks behind it overtake it where they fit beside its claim.
+- The first task that does not fit claims the nodes of a block that will be free first for it; later tasks use only
+  other nodes.  It keeps its claim until other nodes miss fewer cores, so no stream of small tasks starves a large one.
+  A later task of another size that does not fit may claim nodes of another block.
+- Tasks behind it overtake it where they fit beside the claims.
 
 Invariants: a task is in the line or in the ``inflight`` of one manager, never both; a task in flight has its nodes; no
 core belongs to two tasks; a manager has at most as many tasks as workers.
@@ -66,6 +67,8 @@ class MpiScheduler(Generic[SlotT]):
         self._maps: dict[str, NodeMap] = {}
         self._placements: dict[int, MpiPlacement] = {}
         """The nodes of each task in flight."""
+        self._claims: dict[int, tuple[str, frozenset[int]]] = {}
+        """The block and the nodes that waiting tasks have claimed in the last round."""
         self._line: list[_Entry] = []
         self._order = itertools.count()
         # Falling numbers below zero: the task that was put back last is the first one again.
@@ -164,6 +167,7 @@ class MpiScheduler(Generic[SlotT]):
             return []
         given: dict[str, tuple[SlotT, list[Task]]] = {}
         closed: dict[str, frozenset[int]] = {}
+        before, self._claims = self._claims, {}
         left: list[_Entry] = []
         # Tasks of one burst mostly ask for the same: what did not fit once in this round does not fit later in it.
         hopeless: set[MpiSpec] = set()
@@ -182,7 +186,7 @@ class MpiScheduler(Generic[SlotT]):
                 left.append(entry)
                 if spec not in hopeless:
                     hopeless.add(spec)
-                    self._claim(spec, closed)
+                    self._claim(task, spec, closed, before.get(task.id, ("", frozenset())))
                 continue
             self._send(slot, task, spec)
             given.setdefault(slot.name, (slot, []))[1].append(task)
@@ -208,16 +212,20 @@ class MpiScheduler(Generic[SlotT]):
         slot.load += self._weight(slot, self._maps[slot.name], task)
         slot.idle_since = None
 
-    def _claim(self, spec: MpiSpec, closed: dict[str, frozenset[int]]) -> None:
+    def _claim(
+        self, task: Task, spec: MpiSpec, closed: dict[str, frozenset[int]], before: tuple[str, frozenset[int]]
+    ) -> None:
         """Close the nodes that become free first for a task, on a block on which no task before it has a claim."""
+        block, last = before
         claims = [
             (claim, slot.name)
             for slot, nodes in self._usable()
-            if slot.name not in closed and (claim := nodes.claim(spec)) is not None
+            if slot.name not in closed and (claim := nodes.claim(spec, last if slot.name == block else ())) is not None
         ]
         if claims:
-            claim, name = min(claims, key=lambda pair: pair[0].missing)
+            claim, name = min(claims, key=lambda pair: (pair[0].missing, pair[1] != block))
             closed[name] = claim.nodes
+            self._claims[task.id] = name, claim.nodes
 
     # ----- tasks that never fit, and tasks that wait
 
@@ -252,10 +260,15 @@ class MpiScheduler(Generic[SlotT]):
             return "waits because all blocks are held or leave"
         spec = spec_of(task)
         before = f" ({place} task{'s' * (place > 1)} before it)" if place else ""
-        claims = [(claim, nodes) for _, nodes in usable if (claim := nodes.claim(spec)) is not None]
+        block, last = self._claims.get(task.id, ("", frozenset()))
+        claims = [
+            (claim, nodes, slot.name)
+            for slot, nodes in usable
+            if (claim := nodes.claim(spec, last if slot.name == block else ())) is not None
+        ]
         if not claims:
             return f"waits for a block that is large enough{before}"
-        claim, nodes = min(claims, key=lambda pair: pair[0].missing)
+        claim, nodes, _ = min(claims, key=lambda found: (found[0].missing, found[2] != block))
         what = f"{spec.cores} core{'s' * (spec.cores > 1)} of a node" if spec.cores else _whole(spec.nodes)
         if not claim.missing:
             full = all(len(slot.inflight) >= slot.workers for slot, _ in usable)

@@ -106,11 +106,17 @@ class NodeMap:
         for place, cores in self._held.pop(task, {}).items():
             self._free[place] = sorted(self._free[place] + cores)
 
-    def claim(self, spec: MpiSpec) -> Claim | None:
+    def claim(self, spec: MpiSpec, before: Collection[int] = ()) -> Claim | None:
         """Return the nodes that a waiting task should get; None if it can never run here.
 
         They are those with the fewest busy cores.  While they are closed to other tasks this number only falls, so the
         task runs as soon as the tasks on these nodes have ended.
+
+        Parameters
+        ----------
+        before
+            The nodes of its last claim.  They stay unless another node misses fewer cores: a claim that moved between
+            equal nodes would leave each of them to other tasks again, and might never be fulfilled.
         """
         if not self.fits(spec):
             return None
@@ -118,7 +124,7 @@ class NodeMap:
         for place in self._large_enough(spec):
             wanted = spec.cores or self.nodes[place].cores
             missing[place] = max(0, wanted - len(self._free[place]))
-        nearest = sorted(missing, key=lambda place: (missing[place], place))[: spec.nodes]
+        nearest = sorted(missing, key=lambda place: (missing[place], place not in before, place))[: spec.nodes]
         return Claim(sum(missing[place] for place in nearest), frozenset(nearest))
 
     # ----- for people and tests
