@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import environments, hosts, htex, large_values, loops, memo, memory, recovery, redefine, staging
+from tests.bench import environments, hosts, htex, large_values, loops, memo, memory, mpi, recovery, redefine, staging
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -227,6 +227,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "latency": latency,
     "mend": redefine.branch,
     "large_global": loops.large_global,
+    "mpi_shared": mpi.shared_block,
     "notebook_functions": loops.notebook_functions,
     "paced": paced,
     "parsl": htex.parsl_rate,

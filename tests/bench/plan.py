@@ -335,6 +335,13 @@ def files(bench: Bench, run: int) -> Figures:
     return _named("files", bench.case("large_file", size=1_000_000_000))
 
 
+def mpi(bench: Bench, run: int) -> Figures:
+    """MPI tasks that share the cores of a block."""
+    if not bench.with_parslab:
+        return {}
+    return _named("mpi", bench.case("mpi_shared", tasks=100, seconds=1.0))
+
+
 def large_values(bench: Bench, run: int) -> Figures:
     """Arrays that go to tasks, between tasks and back."""
     if not bench.with_parslab or not bench.sizes.extras:
@@ -369,6 +376,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "large": large_values,
     "environments": environments,
     "files": files,
+    "mpi": mpi,
     "staging": staging,
 }
 """What can be asked for on the command line."""

@@ -387,6 +387,8 @@ ROWS = (
         on_ratio=True,
         full=True,
     ),
+    Row("100 MPI tasks of 2 ranks in a block of 8 slots: most ranks at once", "mpi.most", "x", bound=("<=", 8.0)),
+    Row("    busy slots", "mpi.busy", "x", bound=(">=", 0.9)),
 )
 
 

@@ -179,22 +179,7 @@ def _prepare(
     ignored = notice(settings, pinnable)
     if ignored:
         log.warning("%s", ignored)
-    hello = ManagerHello(
-        manager=name,
-        protocol=PROTOCOL,
-        package=version(),
-        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
-        pid=os.getpid(),
-        host=socket.gethostname(),
-        executor=invitation.executor,
-        block=block,
-        workers=len(workers),
-        prefetch=settings.prefetch_capacity,
-        cores=min(len(cores), usable_cores()),
-        memory=memory,
-        accelerators=len(settings.available_accelerators),
-        nonce=name.rpartition("-")[2],
-    )
+    hello = _hello(invitation, block, name, workers=len(workers), cores=min(len(cores), usable_cores()), memory=memory)
     if settings.mpi_launcher:
         hello.nodes, hello.mpiexec = nodes, found_mpiexec()
     path = import_path(invitation)
@@ -206,6 +191,28 @@ def _prepare(
         for w in workers
     ]
     return Manager(hello, run, settings, plans)
+
+
+def _hello(
+    invitation: ManagerInvitation, block: str, name: str, *, workers: int, cores: int, memory: int
+) -> ManagerHello:
+    settings = invitation.manager
+    return ManagerHello(
+        manager=name,
+        protocol=PROTOCOL,
+        package=version(),
+        python=f"{sys.version_info[0]}.{sys.version_info[1]}",
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        executor=invitation.executor,
+        block=block,
+        workers=workers,
+        prefetch=settings.prefetch_capacity,
+        cores=cores,
+        memory=memory,
+        accelerators=len(settings.available_accelerators),
+        nonce=name.rpartition("-")[2],
+    )
 
 
 def import_path(invitation: ManagerInvitation) -> list[str]:
