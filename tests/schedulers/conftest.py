@@ -161,3 +161,22 @@ def sge(sge_up: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
 def condor(condor_up: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
     """HTCondor with one slot of 4 cores that is divided as jobs need it, for this test."""
     return entered(condor_up, monkeypatch)
+
+
+def mpi_lines(kind: str) -> str:
+    """Return shell text that makes an MPI the one of a block: ``mpich`` or ``openmpi``, which the testbed installs."""
+    script = TESTBED / "mpi-env.sh"
+    if not script.exists():
+        pytest.skip(f"no {script}: name the folder of the testbed in PARSLAB_TESTBED")
+    done = subprocess.run(
+        ["bash", script],
+        capture_output=True,
+        text=True,
+        timeout=START,
+        env={**os.environ, "MPI_IMPL": kind},
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"{kind} cannot be had here: {done.stderr[-300:].strip()}")
+    # The testbed lets Open MPI start more ranks than cores; parslab must never need that.
+    return f". {done.stdout.strip().splitlines()[-1]}; unset PRTE_MCA_rmaps_default_mapping_policy"

@@ -6,8 +6,6 @@ A script of the testbed makes their environments (``mpi-env.sh``); without it th
 from __future__ import annotations
 
 import ast
-import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,7 @@ import parslab
 from parslab import Config, LocalProvider, MPIExecutor, bash_app
 from parslab.cores import usable_cores
 from tests.process.sandbox import Sandbox, patience
-from tests.schedulers.conftest import START, TESTBED
+from tests.schedulers.conftest import mpi_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,21 +51,7 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(params=["mpich", "openmpi"])
 def worker_init(request: pytest.FixtureRequest) -> str:
     """Shell text that makes this MPI the one of the block."""
-    script = TESTBED / "mpi-env.sh"
-    if not script.exists():
-        pytest.skip(f"no {script}: name the folder of the testbed in PARSLAB_TESTBED")
-    done = subprocess.run(
-        ["bash", script],
-        capture_output=True,
-        text=True,
-        timeout=START,
-        env={**os.environ, "MPI_IMPL": request.param},
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"{request.param} cannot be had here: {done.stderr[-300:].strip()}")
-    # The testbed lets Open MPI start more ranks than cores; parslab must never need that.
-    return f". {done.stdout.strip().splitlines()[-1]}; unset PRTE_MCA_rmaps_default_mapping_policy"
+    return mpi_lines(request.param)
 
 
 def test_ranks_of_real_mpis_meet_on_cores_of_their_own(sandbox: Sandbox, worker_init: str) -> None:

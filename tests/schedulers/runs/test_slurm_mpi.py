@@ -11,6 +11,7 @@ import pytest
 from parslab import MPIExecutor, bash_app
 from parslab.launchers import SimpleLauncher
 from tests.process.sandbox import patience
+from tests.schedulers.conftest import mpi_lines
 from tests.schedulers.runs.cluster import loaded, slurm_provider
 
 if TYPE_CHECKING:
@@ -66,3 +67,46 @@ def test_ranks_run_where_their_task_was_placed_and_never_too_many(sandbox: Sandb
         assert len(nodes) == keys.get("num_nodes", 1), (keys, lines)
         assert len(lines) == keys.get("num_ranks", keys.get("num_nodes", 1) * keys.get("ranks_per_node", 1))
         assert max(int(alive) for _, alive in lines) <= 4, (keys, lines)
+
+
+PROGRAM = """
+import socket
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+hosts = world.gather(socket.gethostname())
+total = world.allreduce(world.rank)
+if world.rank == 0:
+    print(total, *hosts)
+"""
+
+
+@bash_app
+def program(path: Path, stdout: str, stderr: str, **options: Any) -> str:
+    return f"$PARSL_MPI_PREFIX $TESTBED_MPI_PYTHON {path}"
+
+
+@pytest.mark.parametrize(("launcher", "options"), [("srun", "--mpi=pmi2"), ("mpiexec", "")])
+def test_mpich_reaches_both_nodes(sandbox: Sandbox, launcher: str, options: str) -> None:
+    path = sandbox.root / "program.py"
+    path.write_text(PROGRAM)
+    provider = slurm_provider(
+        nodes_per_block=2,
+        max_blocks=1,
+        cores_per_node=4,
+        launcher=SimpleLauncher(),
+        worker_init=mpi_lines("mpich"),
+    )
+    executor = MPIExecutor(label="mpi", provider=provider, mpi_launcher=launcher)
+    with loaded(sandbox, executor):
+        keys = {"num_nodes": 2, "ranks_per_node": 2, "launcher_options": options}
+        files = [(sandbox.root / f"out{number}", sandbox.root / f"err{number}") for number in range(3)]
+        tasks = [
+            program(path, stdout=str(out), stderr=str(err), parsl_resource_specification=keys) for out, err in files
+        ]
+        for task, (_, err) in zip(tasks, files, strict=True):
+            assert task.exception(60 * patience()) is None, err.read_text()
+    for out, _ in files:
+        total, *hosts = out.read_text().split()
+        assert int(total) == 6
+        assert len(hosts) == 4
+        assert [hosts.count(host) for host in sorted(set(hosts))] == [2, 2]
