@@ -12,13 +12,16 @@ Rules of order:
   A later task of another size that does not fit may claim nodes of another block.
 - Tasks behind it overtake it where they fit beside the claims.
 
-Invariants: a task is in the line or in the ``inflight`` of one manager, never both; a task in flight has its nodes; no
+There is one line for each size that tasks ask for.  Where the first task of a line does not fit, no other one of that
+line fits.  So the cost of a round grows with the number of sizes, and not with the number of tasks that wait.
+
+Invariants: a task is in one line or in the ``inflight`` of one manager, never both; a task in flight has its nodes; no
 core belongs to two tasks; a manager has at most as many tasks as workers.
 """
 
 from __future__ import annotations
 
-import bisect
+import heapq
 import itertools
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
@@ -36,13 +39,13 @@ if TYPE_CHECKING:
 __all__ = ["MpiScheduler"]
 
 _LOOKED_AT = 256
-"""The most tasks of the line that one round tries to place; it bounds the cost of a round."""
+"""The most sizes that one round finds no room for; it bounds the cost of a round."""
 _ONE_CORE = MpiSpec(1, 1, 1, cores=1)
 """What a task without an MPI part takes: the transfer of a file."""
 
 
 class _Entry(NamedTuple):
-    """A place in the line; the smallest one is first."""
+    """A place in a line; the smallest one is first."""
 
     unwanted: bool
     """Whether the task has no priority: such tasks run last."""
@@ -69,7 +72,8 @@ class MpiScheduler(Generic[SlotT]):
         """The nodes of each task in flight."""
         self._claims: dict[int, tuple[str, frozenset[int]]] = {}
         """The block and the nodes that waiting tasks have claimed in the last round."""
-        self._line: list[_Entry] = []
+        self._lines: dict[MpiSpec, list[_Entry]] = {}
+        """The queued tasks of each size, as heaps; none is empty."""
         self._order = itertools.count()
         # Falling numbers below zero: the task that was put back last is the first one again.
         self._back = itertools.count(-1, -1)
@@ -77,21 +81,23 @@ class MpiScheduler(Generic[SlotT]):
     @property
     def waiting(self) -> int:
         """Return how many tasks are queued; cancelled ones count until the queue meets them."""
-        return len(self._line)
+        return sum(map(len, self._lines.values()))
 
     @property
     def wanted(self) -> int:
         """Return how many cores the queued tasks will take."""
         nodes = next(iter(self._maps.values()), None)
         slot = next(iter(self.slots.values()), None)
-        if nodes is None or slot is None:
-            return len(self._line)
-        return sum(self._weight(slot, nodes, entry.task) for entry in self._line)
+        return sum(
+            sum(entry.task.state is TaskState.ready for entry in line)
+            * (1 if nodes is None or slot is None else self._weight(slot, nodes, spec))
+            for spec, line in self._lines.items()
+        )
 
     @staticmethod
-    def _weight(slot: SlotT, nodes: NodeMap, task: Task) -> int:
+    def _weight(slot: SlotT, nodes: NodeMap, spec: MpiSpec) -> int:
         # A task also takes a worker: with few workers, blocks are full before their cores are.
-        return max(min(nodes.wants(spec_of(task)), nodes.cores), -(-nodes.cores // slot.workers))
+        return max(min(nodes.wants(spec), nodes.cores), -(-nodes.cores // slot.workers))
 
     def placement(self, task: int) -> MpiPlacement | None:
         """Return where a task in flight runs."""
@@ -116,20 +122,41 @@ class MpiScheduler(Generic[SlotT]):
     def _insert(self, task: Task, order: int) -> None:
         priority = task.spec.priority if task.spec is not None else None
         entry = _Entry(priority is None, priority or 0.0, order, task)
-        bisect.insort(self._line, entry, key=lambda one: one[:3])
+        heapq.heappush(self._lines.setdefault(spec_of(task), []), entry)
 
     def drop(self, ids: Collection[int]) -> None:
         """Remove cancelled tasks, because they are about to be queued again."""
-        self._line = [entry for entry in self._line if entry.task.id not in ids]
+        for spec in list(self._lines):
+            self._keep(spec, lambda task: task.id not in ids)
 
     def discard(self, task: Task) -> None:
         """Remove one task from the queue."""
-        self._line = [entry for entry in self._line if entry.task is not task]
+        spec = spec_of(task)
+        line = self._lines.get(spec, [])
+        if line and line[0].task is task:
+            self._drop_first(spec)
+        else:
+            self._keep(spec, lambda one: one is not task)
+
+    def _keep(self, spec: MpiSpec, wanted: Callable[[Task], bool]) -> None:
+        line = [entry for entry in self._lines.pop(spec, []) if wanted(entry.task)]
+        if line:
+            heapq.heapify(line)
+            self._lines[spec] = line
+
+    def _drop_first(self, spec: MpiSpec) -> _Entry | None:
+        """Take the first task out of a line; return the next one."""
+        line = self._lines[spec]
+        heapq.heappop(line)
+        if not line:
+            del self._lines[spec]
+        return line[0] if line else None
 
     def take_all(self) -> list[Task]:
         """Empty the queue and return its tasks."""
-        line, self._line = self._line, []
-        return [entry.task for entry in line]
+        taken = [entry.task for entry in sorted(itertools.chain(*self._lines.values()))]
+        self._lines.clear()
+        return taken
 
     # ----- managers join and leave
 
@@ -168,29 +195,28 @@ class MpiScheduler(Generic[SlotT]):
         given: dict[str, tuple[SlotT, list[Task]]] = {}
         closed: dict[str, frozenset[int]] = {}
         before, self._claims = self._claims, {}
-        left: list[_Entry] = []
-        # Tasks of one burst mostly ask for the same: what did not fit once in this round does not fit later in it.
-        hopeless: set[MpiSpec] = set()
-        looked = 0
-        for place, entry in enumerate(self._line):
-            task = entry.task
-            if task.state is not TaskState.ready:
-                continue  # cancelled while it waited
+        # Of each line only the first task competes, until it is sent or does not fit.
+        first = [line[0] for line in self._lines.values()]
+        heapq.heapify(first)
+        waiting = 0
+        while first and waiting < _LOOKED_AT:
+            task = first[0].task
             spec = spec_of(task)
-            looked += spec not in hopeless
-            if looked > _LOOKED_AT:
-                left += self._line[place:]
-                break
-            slot = None if spec in hopeless else self._place(task, spec, closed)
-            if slot is None:
-                left.append(entry)
-                if spec not in hopeless:
-                    hopeless.add(spec)
+            if task.state is TaskState.ready:  # else it was cancelled while it waited
+                slot = self._place(task, spec, closed)
+                if slot is None:
+                    # What did not fit once in this round does not fit later in it.
+                    heapq.heappop(first)
+                    waiting += 1
                     self._claim(task, spec, closed, before.get(task.id, ("", frozenset())))
-                continue
-            self._send(slot, task, spec)
-            given.setdefault(slot.name, (slot, []))[1].append(task)
-        self._line = left
+                    continue
+                self._send(slot, task, spec)
+                given.setdefault(slot.name, (slot, []))[1].append(task)
+            follower = self._drop_first(spec)
+            if follower is None:
+                heapq.heappop(first)
+            else:
+                heapq.heapreplace(first, follower)
         return list(given.values())
 
     def _usable(self) -> list[tuple[SlotT, NodeMap]]:
@@ -209,7 +235,7 @@ class MpiScheduler(Generic[SlotT]):
     def _send(self, slot: SlotT, task: Task, spec: MpiSpec) -> None:
         slot.inflight[task.id] = task
         task.worker = slot
-        slot.load += self._weight(slot, self._maps[slot.name], task)
+        slot.load += self._weight(slot, self._maps[slot.name], spec)
         slot.idle_since = None
 
     def _claim(
@@ -233,15 +259,13 @@ class MpiScheduler(Generic[SlotT]):
         """Return the tasks that ask for more than any block has; empty while no manager is connected."""
         if not self.slots:
             return []
-        fits: dict[MpiSpec, bool] = {}
-        found = []
-        for entry in self._line:
-            spec = spec_of(entry.task)
-            if spec not in fits:
-                fits[spec] = any(nodes.fits(spec) for nodes in self._maps.values())
-            if not fits[spec] and entry.task.state is TaskState.ready:
-                found.append(entry.task)
-        return found
+        return [
+            entry.task
+            for spec, line in self._lines.items()
+            if not any(nodes.fits(spec) for nodes in self._maps.values())
+            for entry in sorted(line)
+            if entry.task.state is TaskState.ready
+        ]
 
     def largest(self) -> tuple[int, int]:
         """Return the nodes of the largest block, and the cores of the largest node."""
@@ -250,15 +274,17 @@ class MpiScheduler(Generic[SlotT]):
 
     def why_waiting(self, task: Task) -> str | None:
         """Say why a queued task waits; None if it is not queued."""
-        place = next((place for place, entry in enumerate(self._line) if entry.task is task), None)
-        if place is None:
+        spec = spec_of(task)
+        own = next((entry for entry in self._lines.get(spec, []) if entry.task is task), None)
+        if own is None:
             return None
         if not self.slots:
             return "waits for a block: none is connected"
         usable = self._usable()
         if not usable:
             return "waits because all blocks are held or leave"
-        spec = spec_of(task)
+        every = itertools.chain(*self._lines.values())
+        place = sum(entry < own and entry.task.state is TaskState.ready for entry in every)
         before = f" ({place} task{'s' * (place > 1)} before it)" if place else ""
         block, last = self._claims.get(task.id, ("", frozenset()))
         claims = [
@@ -299,14 +325,18 @@ class MpiScheduler(Generic[SlotT]):
         del slot.inflight[task.id]
         task.worker = None
         self._placements.pop(task.id, None)
-        slot.load -= self._weight(slot, self._maps[slot.name], task)
+        slot.load -= self._weight(slot, self._maps[slot.name], spec_of(task))
         self._maps[slot.name].release(task.id)
         if not slot.inflight:
             slot.idle_since = now
 
     def check(self) -> None:
         """Check the invariants; for tests."""
-        queued = {entry.task.id for entry in self._line}
+        queued = [entry.task.id for line in self._lines.values() for entry in line]
+        assert len(queued) == len(set(queued))
+        for spec, line in self._lines.items():
+            assert {spec_of(entry.task) for entry in line} == {spec}
+            assert all(line[(place - 1) // 2] < entry for place, entry in enumerate(line) if place)
         flying: set[int] = set()
         for name, slot in self.slots.items():
             nodes = self._maps[name]
@@ -314,11 +344,10 @@ class MpiScheduler(Generic[SlotT]):
             assert len(slot.inflight) <= slot.workers, name
             assert not flying & set(slot.inflight), name
             flying |= set(slot.inflight)
-            assert slot.load == sum(self._weight(slot, nodes, task) for task in slot.inflight.values()), name
+            assert slot.load == sum(self._weight(slot, nodes, spec_of(task)) for task in slot.inflight.values()), name
             assert (slot.idle_since is None) == bool(slot.inflight), name
         assert flying == set(self._placements)
-        assert not flying & queued
-        assert [entry[:3] for entry in self._line] == sorted(entry[:3] for entry in self._line)
+        assert flying.isdisjoint(queued)
 
 
 def spec_of(task: Task) -> MpiSpec:

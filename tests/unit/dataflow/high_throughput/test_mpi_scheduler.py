@@ -179,6 +179,52 @@ def test_a_task_that_is_tried_again_goes_in_front() -> None:
     assert bench.assign() == [0]
 
 
+def test_a_large_block_is_filled_in_one_round() -> None:
+    bench = Bench([1] * 600, workers=600)
+    bench.put(*[whole(1)] * 601)
+    assert len(bench.assign()) == 600
+
+
+def test_a_round_does_not_look_at_all_tasks_that_wait() -> None:
+    bench = Bench([2])
+    bench.put(*[whole(1)] * 1000, *[shared(1)] * 1000)
+    assert bench.assign() == [0]
+    looks: list[int] = []
+
+    class Watched(FakeTask):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "state":
+                looks.append(1)
+            return super().__getattribute__(name)
+
+    for task in bench.tasks.values():
+        task.__class__ = Watched
+    assert bench.queue.assign(0.0) == []
+    assert bench.queue.unfit() == []
+    assert len(looks) <= 10
+
+
+def test_cancelled_tasks_are_not_wanted_any_more() -> None:
+    bench = Bench([2])
+    bench.put(*[whole(1)] * 4)
+    bench.assign()
+    for number in (2, 3):
+        bench.tasks[number].state = TaskState.cancelled
+    assert bench.queue.wanted == 2
+    bench.tasks[1].state = TaskState.cancelled
+    bench.assign()
+    assert bench.queue.waiting == 0
+
+
+def test_tasks_that_are_dropped_leave_the_others_in_order() -> None:
+    bench = Bench([1])
+    bench.put(*[shared(1), whole(1)] * 3)
+    bench.queue.drop({0, 3})
+    bench.queue.discard(bench.tasks[4])
+    assert [task.id for task in bench.queue.take_all()] == [1, 2, 5]
+    assert bench.queue.waiting == 0
+
+
 def test_a_task_that_fits_on_no_block_is_found() -> None:
     bench = Bench([4, 4], [2])
     bench.put(whole(3), whole(2, 4), shared(4), shared(5), whole(1, 5))
