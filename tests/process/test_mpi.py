@@ -1,5 +1,7 @@
 """MPI tasks on one host: side by side on cores of their own, never too many, cancelled, killed and explained.
 
+Their managers and their DataFlowKernel are killed, too.
+
 The ``mpiexec`` of these tests is a script that starts the ranks as processes, so that no MPI is needed.  A rank counts
 how many ranks are alive while it runs.
 """
@@ -17,9 +19,11 @@ import psutil
 import pytest
 
 import parslab
-from parslab import Config, MPIExecutor, ThreadPoolExecutor, bash_app, python_app
+from parslab import Config, LocalProvider, MPIExecutor, ThreadPoolExecutor, bash_app, python_app
 from parslab.errors import InvalidResourceSpecification, WorkerLost
-from parslab.records.panel import TaskDetail, TaskDetailRequest
+from parslab.records.panel import BlockActionRequest, CommandReply, TaskDetail, TaskDetailRequest
+from tests.process.blocks import managers
+from tests.process.restarted_run import RestartedRun
 from tests.process.sandbox import error_of, is_gone, patience, until
 
 if TYPE_CHECKING:
@@ -61,6 +65,18 @@ def ranks(folder: Path, gate: str, stdout: str | None = None, **options: Any) ->
 @python_app
 def variables(**options: Any) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("PARSL_")}
+
+
+@python_app
+def leaves_ranks(folder: Path, cores: int, **options: Any) -> None:
+    """Start ranks, and fail while they run."""
+    import subprocess
+    import time
+
+    subprocess.Popen([*os.environ["PARSL_MPI_PREFIX"].split(), f"{folder}/rank", str(folder), "never"])
+    while len(list(folder.glob("alive-*"))) < cores:
+        time.sleep(0.01)
+    raise ValueError("the app has a fault")
 
 
 @python_app
@@ -207,7 +223,7 @@ def test_a_cancelled_task_frees_its_node_when_its_ranks_are_gone(run: DataFlowKe
     first.cancel()
     assert result(second)["PARSL_NUM_RANKS"] == "1"
     assert first.cancelled()
-    assert all(is_gone(pid) for pid in pids)
+    assert all(is_gone(pid)() for pid in pids)
 
 
 def test_the_ranks_of_a_killed_worker_end_before_its_node_is_given_to_another_task(
@@ -222,5 +238,76 @@ def test_the_ranks_of_a_killed_worker_end_before_its_node_is_given_to_another_ta
     second = variables(**asked(num_nodes=1))
     os.kill(worker.pid, signal.SIGKILL)
     assert result(second)["PARSL_NUM_RANKS"] == "1"
-    assert all(is_gone(pid) for pid in pids)
+    assert all(is_gone(pid)() for pid in pids)
     assert isinstance(error_of(first), WorkerLost)
+
+
+def test_ranks_that_a_task_leaves_behind_end_before_its_node_is_given_to_another_task(
+    run: DataFlowKernel, folder: Path
+) -> None:
+    first = leaves_ranks(folder, CORES, **asked(num_nodes=1, num_ranks=CORES))
+    second = variables(**asked(num_nodes=1))
+    assert "the app has a fault" in str(error_of(first, 30))
+    assert result(second)["PARSL_NUM_RANKS"] == "1"
+    assert all(is_gone(pid)() for pid in alive(folder))
+
+
+def test_a_manager_that_is_killed_loses_its_tasks_with_their_ranks(sandbox: Sandbox, folder: Path) -> None:
+    config = Config(executors=[MPIExecutor(label="mpi")], run_dir=sandbox.runs, retries=1, strategy_period=0.2)
+    dfk = parslab.load(config)
+    try:
+        tasks = [ranks(folder, "open", **asked(num_ranks=4)) for _ in range(4)]
+        until(lambda: len(alive(folder)) == CORES, 30, "eight ranks run")
+        lost = alive(folder)
+        (manager,) = managers(dfk.pid)
+        os.kill(manager, signal.SIGKILL)
+        for pid in lost:
+            until(is_gone(pid), 10)
+            (folder / f"alive-{pid}").unlink()
+        until(lambda: len(alive(folder)) == CORES, 30, "eight ranks of the second attempts run")
+        (folder / "open").touch()
+        assert [result(task) for task in tasks] == [0] * 4
+        assert [task.task_record["fail_count"] for task in tasks] == [1, 1, 0, 0]
+    finally:
+        dfk.cleanup()
+        parslab.clear()
+
+
+def test_the_ranks_of_a_lost_dataflowkernel_end_before_the_next_one_gives_out_their_nodes(
+    sandbox: Sandbox, folder: Path
+) -> None:
+    lives = RestartedRun(Config(executors=[MPIExecutor(label="mpi")], run_dir=sandbox.runs, resume=False))
+    try:
+        app = bash_app(ranks.func, data_flow_kernel=lives.dfk)
+        first = app(folder, "never", **asked(num_nodes=1, num_ranks=CORES))
+        until(lambda: len(alive(folder)) == CORES, 30, "eight ranks run")
+        lost = alive(folder)
+        lives.kill()
+        assert first.exception(10 * patience()) is not None
+        lives.revive()
+        second = python_app(variables.func, data_flow_kernel=lives.dfk)(**asked(num_nodes=1))
+        assert result(second)["PARSL_NUM_RANKS"] == "1"
+        assert all(is_gone(pid)() for pid in lost)
+    finally:
+        lives.end()
+
+
+def test_a_block_that_is_drained_finishes_its_tasks_and_the_next_one_takes_over(sandbox: Sandbox, folder: Path) -> None:
+    provider = LocalProvider(init_blocks=0, min_blocks=0, max_blocks=1)
+    executor = MPIExecutor(label="mpi", provider=provider)
+    config = Config(executors=[executor], run_dir=sandbox.runs, strategy_period=0.1, max_idletime=0.1)
+    dfk = parslab.load(config)
+    try:
+        task = ranks(folder, "open", **asked(num_nodes=1, num_ranks=2))
+        until(lambda: len(alive(folder)) == 2, 30, "its ranks run")
+        (manager,) = managers(dfk.pid)
+        assert isinstance(dfk.ask(BlockActionRequest("", "mpi", "0", "drain")), CommandReply)
+        later = variables(**asked(num_ranks=1))
+        (folder / "open").touch()
+        assert result(task) == 0
+        assert result(later)["PARSL_NUM_RANKS"] == "1"
+        until(is_gone(manager), 30)
+        until(lambda: not managers(dfk.pid), 30, "no block is left")
+    finally:
+        dfk.cleanup()
+        parslab.clear()

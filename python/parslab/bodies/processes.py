@@ -7,6 +7,7 @@ ends the command here, with all processes that it has started.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import select
 import subprocess
@@ -18,11 +19,20 @@ from typing import TYPE_CHECKING, Any
 from parslab.errors import AppTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import psutil
 
-__all__ = ["CommandProcess", "end_tree", "until_exit", "wait"]
+__all__ = [
+    "CommandProcess",
+    "adopted",
+    "children_of",
+    "descendants",
+    "end_processes",
+    "end_tree",
+    "until_exit",
+    "wait",
+]
 
 _LEFT_CHUNKS = 32
 """The most reads that empty the pipe after bash has ended. A background process may write on without end."""
@@ -32,6 +42,9 @@ _PATIENCE = 0.2
 """Seconds after which a thread that waits for a command comes back to Python code."""
 _GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for the processes of an interrupted command."""
+
+_STUCK = 2.0
+"""Seconds that SIGKILL may take: a process that waits for a dead network file system does not die even by that."""
 
 
 class CommandProcess(subprocess.Popen[bytes]):
@@ -128,27 +141,60 @@ def end_tree(process: subprocess.Popen[bytes]) -> None:
     """End bash and its descendants with SIGTERM, and those that still run after that with SIGKILL."""
     import psutil
 
-    # Collect the family before any of it ends: orphans get another parent, and nobody would find them.
     try:
         root = psutil.Process(process.pid)
-        family = [root, *root.children(recursive=True), *_adopted(root.create_time())]
+        begun = root.create_time()
     except psutil.NoSuchProcess:
-        family = []
-    for member in family:
+        process.wait()
+        return
+
+    def family() -> list[psutil.Process]:
+        found = []
         with contextlib.suppress(psutil.NoSuchProcess):
-            member.terminate()
-    deadline = time.monotonic() + _GRACE
-    while any(map(_alive, family)) and time.monotonic() < deadline:
-        process.poll()  # reaps bash, which would otherwise stay as a zombie
-        time.sleep(0.01)
-    for member in filter(_alive, family):
+            found += [child for child in adopted() if child.create_time() >= begun]
         with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
+            found += [root, *descendants(process.pid)]
+        return found
+
+    end_processes(family, _GRACE)
     process.wait()
 
 
-def _adopted(since: float) -> list[psutil.Process]:
-    """Return processes that were started after ``since`` and that the pool has adopted, because their parent has ended.
+def end_processes(find: Callable[[], list[psutil.Process]], grace: float) -> set[psutil.Process]:
+    """End processes with SIGTERM, and those that still run after ``grace`` seconds with SIGKILL; return them all.
+
+    Parameters
+    ----------
+    find
+        Returns the processes that run now.
+    grace
+        The seconds between the signals.
+    """
+    import psutil
+
+    # Found before any of them ends: orphans get another parent, and without a pool nobody would find them.
+    family = set(find())
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    deadline = time.monotonic() + grace
+    while any(map(_alive, family)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    deadline = time.monotonic() + _STUCK
+    while time.monotonic() < deadline:
+        family.update(find())  # they may have started others since they were found
+        running = list(filter(_alive, family))
+        if not running:
+            break
+        for member in running:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        time.sleep(0.01)
+    return family
+
+
+def adopted() -> list[psutil.Process]:
+    """Return processes of this worker that the pool has adopted, because their parent has ended; and their descendants.
 
     Such processes have the name of this worker in their environment. Without a pool, as in a thread of the notebook,
     nobody finds them.
@@ -157,10 +203,40 @@ def _adopted(since: float) -> list[psutil.Process]:
 
     worker = os.environ.get(_WORKER_OF)
     found: list[psutil.Process] = []
-    for child in psutil.Process(os.getppid()).children() if worker else ():
+    for pid in children_of(os.getppid()) if worker else ():
         with contextlib.suppress(psutil.Error):
-            if child.pid != os.getpid() and child.create_time() >= since and child.environ().get(_WORKER_OF) == worker:
-                found += [child, *child.children(recursive=True)]
+            if pid != os.getpid() and (child := psutil.Process(pid)).environ().get(_WORKER_OF) == worker:
+                found += [child, *descendants(pid)]
+    return found
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Return the children of a process, their children, and so on."""
+    import psutil
+
+    found: list[psutil.Process] = []
+    waiting = children_of(pid)
+    while waiting:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(waiting.pop()))
+            waiting += children_of(found[-1].pid)
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process; none if it has ended."""
+    # Linux keeps one list for each thread.  psutil reads the parent of each process of the host, which takes too long
+    # for a loop on a busy host.
+    paths = glob.glob(f"/proc/{pid}/task/*/children")
+    if not paths and sys.platform != "linux":
+        import psutil
+
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(pid).children()]
+    found: list[int] = []
+    for path in paths:
+        with contextlib.suppress(OSError), open(path) as file:
+            found += map(int, file.read().split())
     return found
 
 

@@ -27,6 +27,9 @@ class MPIExecutor(HighThroughputExecutor):
     ``PARSL_MPIEXEC_PREFIX``, ``PARSL_SRUN_PREFIX`` and ``PARSL_APRUN_PREFIX`` are there for any launcher, and
     ``PARSL_NUM_NODES``, ``PARSL_NUM_RANKS``, ``PARSL_RANKS_PER_NODE`` and ``PARSL_MPI_NODELIST`` say what it got.
 
+    ``mpiexec`` gets the options of the MPI that the manager finds on its ``PATH``.  Where tasks run in a container or
+    in an environment of their own, the MPI in there must take the same options.
+
     There are never more ranks than cores.  A task that has to wait keeps the nodes that will be free first for itself,
     so later and smaller tasks do not starve it.
 

@@ -10,7 +10,7 @@ import pytest
 
 from parslab import MPIExecutor, bash_app
 from parslab.launchers import SimpleLauncher
-from tests.process.sandbox import patience
+from tests.process.sandbox import patience, until
 from tests.schedulers.conftest import mpi_lines
 from tests.schedulers.runs.cluster import loaded, slurm_provider
 
@@ -67,6 +67,29 @@ def test_ranks_run_where_their_task_was_placed_and_never_too_many(sandbox: Sandb
         assert len(nodes) == keys.get("num_nodes", 1), (keys, lines)
         assert len(lines) == keys.get("num_ranks", keys.get("num_nodes", 1) * keys.get("ranks_per_node", 1))
         assert max(int(alive) for _, alive in lines) <= 4, (keys, lines)
+
+
+@bash_app
+def waits(folder: Path, **options: Any) -> str:
+    return f"$PARSL_MPI_PREFIX sh -c 'touch {folder}/$SLURM_PROCID; sleep 600'"
+
+
+def test_a_cancelled_task_frees_its_nodes(sandbox: Sandbox, tmp_path: Path) -> None:
+    rank, folder, others = sandbox.root / "rank", sandbox.root / "ranks", sandbox.root / "others"
+    rank.write_text(RANK)
+    rank.chmod(0o755)
+    for path in (folder, others):
+        path.mkdir()
+    provider = slurm_provider(nodes_per_block=2, max_blocks=1, cores_per_node=4, launcher=SimpleLauncher())
+    keys = {"num_nodes": 2, "ranks_per_node": 4}
+    with loaded(sandbox, MPIExecutor(label="mpi", provider=provider, mpi_launcher="srun")):
+        first = waits(folder, parsl_resource_specification=keys)
+        until(lambda: len(list(folder.iterdir())) == 8, 60, "its ranks run")
+        first.cancel()
+        # Slurm starts these ranks only when those of the first task have ended.
+        second = ranks(rank, others, stdout=str(sandbox.root / "out"), parsl_resource_specification=keys)
+        assert second.result(60 * patience()) == 0
+    assert len((sandbox.root / "out").read_text().splitlines()) == 8
 
 
 PROGRAM = """

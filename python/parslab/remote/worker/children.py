@@ -1,4 +1,4 @@
-"""End the child processes that a stopped task leaves behind.
+"""End the child processes that a stopped task, or an MPI task, leaves behind.
 
 The worker's main thread calls this module between two tasks.  Processes of earlier tasks, such as a pool that a module
 keeps, continue to run.  The start time of a process, compared with the start of the task, distinguishes them.
@@ -28,28 +28,29 @@ _TICK = 0.02
 def end_children(since: float) -> None:
     """End the descendants of this process that started after ``since``: first by TERM, then by KILL.
 
+    Their orphans end, too: where a launcher was killed, the ranks that it started have another parent.
+
     Parameters
     ----------
     since
         When the task began, by ``steady_time``.
     """
-    if not _any():
+    if not _any() and not _any_orphans():
         return
     # Loading psutil costs more than most tasks, so a worker without children never loads it.
     import psutil
 
-    kin = [child for child in psutil.Process().children(recursive=True) if _age(child) <= steady_time() - since + _TICK]
-    if not kin:
-        return
-    for child in kin:
-        with contextlib.suppress(psutil.Error):
-            child.terminate()
-    _, left = psutil.wait_procs(kin, _GRACE)
-    for child in left:
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    from parslab.bodies.processes import adopted, descendants, end_processes
+
+    def kin() -> list[psutil.Process]:
+        found = []
+        for child in [*descendants(os.getpid()), *adopted()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [child] if _age(child) <= steady_time() - since + _TICK else []
+        return found
+
     # Without this wait the killed children stay zombies, and ``_any`` finds them after each later stop.
-    psutil.wait_procs(left, _GRACE)
+    psutil.wait_procs(end_processes(kin, _GRACE), _GRACE)
 
 
 def _any() -> bool:
@@ -61,6 +62,18 @@ def _any() -> bool:
             if file.read(1):
                 return True
     return not paths
+
+
+def _any_orphans() -> bool:
+    """Return whether the pool has adopted processes of this worker."""
+    mark = os.fsencode(f"PARSLAB_WORKER_OF={os.environ.get('PARSLAB_WORKER_OF')}")
+    for path in glob.glob(f"/proc/{os.getppid()}/task/*/children"):
+        with contextlib.suppress(OSError), open(path) as file:
+            for pid in set(file.read().split()) - {str(os.getpid())}:
+                with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as variables:
+                    if mark in variables.read().split(b"\0"):
+                        return True
+    return False
 
 
 def _age(child: psutil.Process) -> float:

@@ -170,7 +170,7 @@ class Worker:
             self._leave_if_forked(error)
             failure = self._failure(run, error)
         self._leave_if_forked(None)
-        ended = self._clean_up(run.task, started)
+        ended = self._clean_up(run, started)
         outcome = Outcome(
             task=run.task,
             attempt=run.attempt,
@@ -183,10 +183,11 @@ class Worker:
         )
         self._gather(outcome, out)
 
-    def _clean_up(self, task: int, started: float) -> float:
+    def _clean_up(self, run: RunTask, started: float) -> float:
         """Remove what the task has left behind in this process; return when the task ended."""
-        # Only after an interrupt: a task that ends by itself may leave processes behind on purpose.
-        if self.interrupting == task:
+        # A task that ends by itself may leave processes behind on purpose.  The ranks of an MPI task may not stay: the
+        # next task gets their cores.
+        if self.interrupting == run.task or run.environment is not None:
             with contextlib.suppress(Exception):
                 end_children(started)
         ended = steady_time()
