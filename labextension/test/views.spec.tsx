@@ -362,6 +362,18 @@ describe('the drawer', () => {
     expect(seen.text).not.toContain('CPU time');
   });
 
+  it('shows where an MPI task runs, and how its ranks are started', () => {
+    const launch = 'mpiexec -n 2 -ppn 2 -hosts n1 taskset -c 0,3';
+    const placed = detail(1, { nodes: 'n1,n2', cores: '0,3', launch });
+    const seen = show(body({ detail: placed }).element);
+    expect(seen.text).toContain('Nodesn1, n2');
+    expect(seen.text).toContain('Cores0, 3');
+    expect(seen.text).toContain(`Launch${launch}`);
+    seen.again(body().element);
+    expect(seen.text).not.toContain('Nodes');
+    expect(seen.text).not.toContain('Launch');
+  });
+
   it('shows why a task failed, and copies it', () => {
     const failed = detail(1, {
       row: row(1, { state: 'failed', error: 'ValueError: no' }),
