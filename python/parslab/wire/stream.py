@@ -53,6 +53,11 @@ _MAX_FRAMES = 1 << 20
 """Limits of a prefix: a peer that sends garbage must not make this process allocate memory without end."""
 _FILL_SLICE = 1 << 23
 """Bytes of large frames read in one go, so that one huge value does not starve the other peers."""
+_FIRST_PART = 1 << 26
+"""Bytes of a large frame that get memory before any of them has come; the memory then grows with what comes."""
+_MOST_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+"""Bytes of this machine's memory.  A larger frame is refused: many systems promise more memory than there is, and kill
+the process that uses it."""
 IOV = 512
 """Buffers in one system call; systems refuse more than 1024 (IOV_MAX)."""
 _SHARED = 1 << 63
@@ -60,6 +65,10 @@ _SHARED = 1 << 63
 _MOST_DESCRIPTORS = 16
 """Descriptors in one system call: few, so that the receiver always has room for them."""
 _ANCILLARY = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array("i").itemsize)
+
+
+def _no_memory(length: int) -> ProtocolError:
+    return ProtocolError(f"a peer announced {length} bytes, for which there is no memory")
 
 
 def decoder(union: Any) -> Callable[[PlainBuffer], list[WireMessage]]:
@@ -171,6 +180,8 @@ class Stream:
         self._lengths: list[int] = []
         self._frames: list[Buffer] = []
         self._fill: memoryview | None = None
+        self._missing = 0
+        """Bytes of the frame that is filled for which there is no memory yet."""
         self._descriptors: deque[int] = deque()
         """Descriptors that arrived, in order, and whose frames are not parsed yet."""
         self._scarce = are_scarce()
@@ -301,7 +312,23 @@ class Stream:
             if not got:
                 raise EOFError
             read += got
-            self._fill = self._fill[got:] if got < self._fill.nbytes else None
+            self._fill = self._fill[got:] if got < self._fill.nbytes else self._grow_frame()
+
+    def _grow_frame(self) -> memoryview | None:
+        """Return memory for the next bytes of the frame that is filled; None if all have come."""
+        if not self._missing:
+            return None
+        frame = self._frames[-1]
+        assert type(frame) is bytearray
+        self._fill = None  # a bytearray that somebody views cannot grow
+        have = len(frame)
+        more = min(have, self._missing)
+        try:
+            frame += bytes(more)
+        except MemoryError as error:
+            raise _no_memory(have + self._missing) from error
+        self._missing -= more
+        return memoryview(frame)[have:]
 
     def _parse(self) -> list[Batch]:
         batches: list[Batch] = []
@@ -355,19 +382,21 @@ class Stream:
                     return False
                 continue
             # Checked for each frame just before it is read, so that a false length fails before anything is allocated.
-            if length > 1 << 44:
-                raise ProtocolError(f"a peer announced a frame of {length} bytes")
-            try:
-                frame = bytearray(length)
-            except MemoryError as error:
-                raise ProtocolError(f"a peer announced {length} bytes, for which there is no memory") from error
-            self._frames.append(frame)
+            if length > _MOST_MEMORY:
+                raise _no_memory(length)
             ready = min(length, self._end - self._start)
+            first = max(ready, min(length, _FIRST_PART))
+            try:
+                frame = bytearray(first)
+            except MemoryError as error:
+                raise _no_memory(length) from error
+            self._frames.append(frame)
+            self._missing = length - first
             frame[:ready] = self._view[self._start : self._start + ready]
             self._start += ready
             if ready < length:
                 self._start = self._end = 0
-                self._fill = memoryview(frame)[ready:]
+                self._fill = memoryview(frame)[ready:] if ready < first else self._grow_frame()
                 return False
         assert self._header is not None
         batches.append((self._header, self._frames))
@@ -387,10 +416,10 @@ class Stream:
         return True
 
     def _make_room(self, need: int) -> None:
-        """Move unparsed bytes to the front, and grow the buffer if one header is larger than it."""
+        """Move unparsed bytes to the front, and grow the buffer if it is full and one header is larger than it."""
         rest = self._end - self._start
-        if need > len(self._input):
-            grown = bytearray(max(need, 2 * len(self._input)))
+        if rest == len(self._input):
+            grown = bytearray(max(min(need, rest + _FIRST_PART), 2 * rest))
             grown[:rest] = self._view[self._start : self._end]
             self._input, self._view = grown, memoryview(grown)
         elif self._start:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import tracemalloc
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import parslab.wire.stream as stream_module
 from parslab.errors import ProtocolError
 from parslab.wire.messages.base import DefineFunction, OutputPrinted
 from parslab.wire.messages.client import CancelTasks, ReleaseTasks, SubmitTask
@@ -312,6 +314,35 @@ def test_a_frame_that_no_memory_can_hold_is_refused() -> None:
     sock.wire += struct.pack("<IIQ", 1, 1, 1 << 44) + msgspec.msgpack.encode([])
     with pytest.raises(ProtocolError, match="no memory"):
         drain(fake(sock), sock)
+
+
+@pytest.mark.parametrize("length", [1 << 36, (1 << 30) - 8])
+def test_memory_is_taken_only_for_bytes_that_come(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A false length must not use up the memory: where the system promises more than it has, it kills the process."""
+    monkeypatch.setattr(stream_module, "_MOST_MEMORY", 1 << 40)
+    sock = FakeSocket()
+    as_frame = struct.pack("<IIQ", 1, 1, length) + msgspec.msgpack.encode([])
+    sock.wire += (as_frame if length > 1 << 30 else struct.pack("<II", length, 0)) + b"x" * 1000
+    tracemalloc.start()
+    stream = fake(sock)
+    try:
+        assert drain(stream, sock) == []
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@given(BATCHES, PIECES, st.integers(1, 1 << 19))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_frames_that_grow_while_they_come(sizes: list[Any], pieces: list[int], first: int) -> None:
+    batches = [([CancelTasks([n])], [bytes([n]) * size for size in of]) for n, (_, of) in enumerate(sizes)]
+    sock = FakeSocket()
+    for messages, frames in batches:
+        sock.wire += encoded(messages, frames)
+    sock._sizes = pieces
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream_module, "_FIRST_PART", first)
+        assert drain(fake(sock), sock) == batches
 
 
 @given(st.binary(min_size=8, max_size=300))
