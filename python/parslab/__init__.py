@@ -17,6 +17,7 @@ if sys.platform == "win32":
 if TYPE_CHECKING:
     from parslab.app.bash import AUTO_LOGNAME
     from parslab.app.decorators import bash_app, join_app, python_app
+    from parslab.app.joblib_backend import joblib_backend
     from parslab.checkpoints import get_all_checkpoints, get_last_checkpoint
     from parslab.client.futures.app_future import AppFuture, DataFuture
     from parslab.client.handle.dfk import DataFlowKernel
@@ -96,6 +97,7 @@ __all__ = [
     "get_last_checkpoint",
     "id_for_memo",
     "install_as_parsl",
+    "joblib_backend",
     "join_app",
     "load",
     "python_app",
@@ -148,6 +150,7 @@ _WHERE = {
     "id_for_memo": "parslab.serialize.identity.calls",
     "install_as_parsl": "parslab.parsl",
     "join_app": "parslab.app.decorators",
+    "joblib_backend": "parslab.app.joblib_backend",
     "load": "parslab.client.session",
     "python_app": "parslab.app.decorators",
     "register_future_type": "parslab.serialize.future_types",
