@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parslab.bodies.resource_trackers import is_resource_tracker
 from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.paths import pid_namespace
 from parslab.remote.pool.control_group import groups_of, remove_empty_groups
@@ -198,7 +199,10 @@ def end_processes(run: str, lost: bool = False) -> None:
             # A task of the run may have started this process, which then has the name of the run too.
             if environment.get("PARSLAB_RUN") == run and process.pid != os.getpid():
                 parent = int(environment.get("PARSLAB_WORKER_OF", "0").partition("/")[0])
-                if not (lost and process_runs(parent, process.create_time())):
+                if lost and process_runs(parent, process.create_time()):
+                    continue
+                # It ends by itself when the last process that uses it is gone.
+                if not is_resource_tracker(process.cmdline()):
                     process.kill()
 
 

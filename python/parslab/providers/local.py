@@ -22,6 +22,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from parslab.atomic_files import write_atomically
+from parslab.bodies.resource_trackers import is_resource_tracker
 from parslab.providers.base import (
     Job,
     JobStatus,
@@ -274,7 +275,10 @@ def _group_runs(group: int) -> bool:
 
 
 def _kill_marked(marks: set[str], patience: float = 2.0) -> None:
-    """Kill every process with one of these marks, repeatedly: a process that forks may have children not seen yet."""
+    """Kill every process with one of these marks, repeatedly: a process that forks may have children not seen yet.
+
+    Resource trackers end by themselves when the last process that uses them is gone; they are only waited for.
+    """
     import psutil
 
     deadline = time.monotonic() + patience
@@ -284,7 +288,8 @@ def _kill_marked(marks: set[str], patience: float = 2.0) -> None:
             with contextlib.suppress(psutil.Error, OSError):
                 if process.environ().get(_MARK) in marks and process.status() != psutil.STATUS_ZOMBIE:
                     found = True
-                    process.kill()
+                    if not is_resource_tracker(process.cmdline()):
+                        process.kill()
         if not found:
             return
         time.sleep(0.01)

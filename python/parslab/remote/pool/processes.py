@@ -23,6 +23,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
 
+from parslab.bodies.resource_trackers import is_resource_tracker
 from parslab.clock import steady_time
 from parslab.remote.awaited import is_awaited
 from parslab.remote.pool.control_group import ControlGroup
@@ -249,13 +250,28 @@ def collect_orphans(own: set[int]) -> None:
                 os.waitpid(ended.si_pid, 0)
 
 
-def end_orphans(patience: float = 1.0) -> None:
-    """Kill all remaining children, and then their children, which become ours, until none is left."""
+def end_orphans(patience: float = 1.0, *, own_tracker: bool = False) -> None:
+    """Kill all remaining children, and then their children, which become ours, until none is left.
+
+    Parameters
+    ----------
+    patience
+        Seconds after which processes that do not die are left alone.
+    own_tracker
+        Whether this process may use multiprocessing, whose resource tracker then lives as long as this process.
+    """
     # With a limit: a process that waits for a dead network file system does not die even by KILL.
     begun = steady_time()
     while pids := _children():
-        helpers = [pid for pid in pids if removes_container(_command_line(pid))]
-        # The helper of an engine ends by itself, after it has removed the container of a dead worker.
+        words = {pid: _command_line(pid) for pid in pids}
+        trackers = [pid for pid in pids if is_resource_tracker(os.fsdecode(words[pid]).split("\0"))]
+        if own_tracker:
+            pids = [pid for pid in pids if pid not in trackers]
+            if not pids:
+                return
+        # The helper of an engine ends by itself, after it has removed the container of a dead worker.  A resource
+        # tracker does so after the last process that uses it; killed before, it leaves named semaphores in the system.
+        helpers = [pid for pid in pids if pid in trackers or removes_container(words[pid])]
         if steady_time() > begun + (_REMOVAL if len(helpers) == len(pids) else patience):
             return
         for pid in set(pids) - set(helpers):
