@@ -190,6 +190,8 @@ class Components:
                 presence=self.presence,
                 log_service=self.log_service,
             )
+            for service in self.manager_services.values():
+                service.claim = self.failover.claim
 
     def _make_sessions(self) -> None:
         commands = ClientCommands(

@@ -138,6 +138,17 @@ class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_fiel
 ExecutorSettings: TypeAlias = ThreadPoolSettings | LowLatencySettings | HighThroughputSettings
 
 
+def keeps_tasks(settings: ExecutorSettings) -> bool:
+    """Return whether the managers of an executor keep their tasks while a lost DataFlowKernel is started again.
+
+    Only the lost DataFlowKernel knows the nodes of its MPI tasks.  A node that shares no disk gets the files of its
+    tasks through a connection of its own, which ends with the DataFlowKernel.
+    """
+    if not isinstance(settings, HighThroughputSettings):
+        return False
+    return settings.manager.shared_filesystem and not settings.manager.mpi_launcher
+
+
 def runs_mpi(settings: ExecutorSettings) -> bool:
     """Return whether an executor runs MPI tasks, and no others."""
     return isinstance(settings, HighThroughputSettings) and bool(settings.manager.mpi_launcher)

@@ -70,6 +70,8 @@ class ManagerInvitation(Invitation, kw_only=True):
     """The client's ``clock.anchor``."""
     reconnect_for: float
     """Seconds for which a manager looks for a restarted DataFlowKernel."""
+    keep_tasks_for: float = 0.0
+    """Seconds for which its tasks run on meanwhile; 0: they end at once."""
 
 
 class RunOver(Exception):

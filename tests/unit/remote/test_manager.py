@@ -9,9 +9,13 @@ import pytest
 from parslab.records.executor_settings import ManagerSettings
 from parslab.records.states import TaskState
 from parslab.remote.manager.manager import GIVE_BACK, Manager
+from parslab.remote.manager.meeting import Connected, Unreachable
+from parslab.remote.manager.successor import SuccessorSearch
 from parslab.remote.pool.processes import WorkerRun
+from parslab.wire.invitations import RunOver
 from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, Refused
 from parslab.wire.messages.manager import (
+    HeldTask,
     LinkHeartbeat,
     ManagerAccepted,
     ManagerBroken,
@@ -23,7 +27,7 @@ from parslab.wire.messages.manager import (
 from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, RunTask, WorkerReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from parslab.remote.manager.node_tasks import TaskOnNode
 
@@ -49,7 +53,7 @@ class PaperLink:
 
     def __init__(self) -> None:
         self.over = ""
-        self.sent = False
+        self.sent = self.dropped = False
         self.said: list[Any] = []
         self.frames: list[Any] = []
         self.coming: list[tuple[list[Any], list[bytes]]] = []
@@ -68,6 +72,10 @@ class PaperLink:
     def watch(self) -> None:
         """See ``over``."""
 
+    def drop(self) -> None:
+        """Nobody is at the other end."""
+        self.dropped = True
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -75,15 +83,43 @@ class PaperLink:
 class Bench:
     """A manager whose clock is ours and whose workers never start."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, keep_for: float = 0.0, **options: Any) -> None:
         self.now = 1000.0
         run = WorkerRun("000-a", package="0", path=[], cwd="/")
         settings = ManagerSettings(**{**OPTIONS, **options})
-        self.manager = Manager(HELLO, run, settings, [], clock=lambda: self.now)
+        self.posted: list[Callable[[], None]] = []
+        """What another thread wants done in the loop's thread."""
+        self.successors: list[Connected | Exception] = []
+        """What the next search for a DataFlowKernel finds."""
+        self.manager = Manager(HELLO, run, settings, [], clock=lambda: self.now, meet=self.meet, keep_for=keep_for)
         self.link = PaperLink()
         monkeypatch.setattr(self.manager.loop, "run", lambda: None)
+        monkeypatch.setattr(self.manager.loop, "post", self.posted.append)
+        monkeypatch.setattr(SuccessorSearch, "begin", lambda search, patience: search._search(patience))
         self.manager.serve(self.link, None)  # type: ignore[arg-type]
         self.round()
+
+    def meet(self, patience: float) -> Connected:
+        """Find the next DataFlowKernel."""
+        found = self.successors.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def breaks(self, *then: Connected | Exception) -> None:
+        """The connection breaks; the search finds ``then``."""
+        self.successors += then
+        self.link.over = "the connection to the DataFlowKernel broke"
+        self.manager._check_link()
+
+    def next_kernel(self) -> PaperLink:
+        """The loop goes on, and meets another DataFlowKernel."""
+        old = self.link
+        while self.posted:
+            self.posted.pop(0)()
+        assert old.dropped
+        self.link = self.manager._link  # type: ignore[assignment]
+        return self.link
 
     def hears(self, *messages: Any, frames: list[bytes] | None = None) -> None:
         self.link.coming.append((list(messages), frames or []))
@@ -112,7 +148,9 @@ def run(task: int, **more: Any) -> RunTask:
 
 
 def outcome(task: int, **more: Any) -> Outcome:
-    return Outcome(task, 0, b"value", 0, 1.0, 2.0, **more)
+    return Outcome(
+        **{"task": task, "attempt": 0, "inline": b"value", "frames": 0, "started": 1.0, "ended": 2.0, **more}
+    )
 
 
 def test_frames_belong_to_their_task(bench: Bench) -> None:
@@ -300,3 +338,122 @@ def test_demands_are_those_of_the_message(bench: Bench) -> None:
     assert bench.manager.tasks.demands(wide) == (3, 2.5)
     assert wide.spec is not None
     assert plain.spec is None
+
+
+# ----- another DataFlowKernel takes the place of a lost one
+
+
+@pytest.fixture
+def keeper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A manager whose tasks go on without a DataFlowKernel."""
+    made = Bench(monkeypatch, keep_for=10.0)
+    made.hears(ManagerAccepted())
+    yield made
+    made.manager.loop.close()
+
+
+def found(name: str = "htex-0-n1-b") -> Connected:
+    return Connected(None, PaperLink(), name)  # type: ignore[arg-type]
+
+
+def test_what_is_here_goes_on_under_the_next_kernel(keeper: Bench) -> None:
+    keeper.hears(run(1), run(2))
+    one, two = keeper.jobs()
+    keeper.manager.tasks.begun(one, 7.0, "w")
+    keeper.round()
+    keeper.breaks(found())
+    keeper.manager.tasks.ended(two, outcome(2), [b"frame"], "w")
+    # Nobody is there to be told, and nothing goes back to another node.
+    assert keeper.round(10 * GIVE_BACK) == []
+    assert keeper.manager.loop.running
+    link = keeper.next_kernel()
+    hello = link.said.pop(0)
+    assert hello.manager == "htex-0-n1-b"
+    assert hello.nonce == "b"
+    assert set(hello.held) == {HeldTask(1, 0, 7.0), HeldTask(2, 0, 0.0)}
+    assert keeper.round() == [outcome(2)]
+    assert link.frames == [b"frame"]
+    keeper.hears(ManagerAccepted())
+    assert keeper.manager.tasks.find(1) is one
+    assert keeper.manager._hello.held == ()
+
+
+def test_what_nobody_wants_is_forgotten_and_its_next_attempt_is_not(keeper: Bench) -> None:
+    keeper.hears(run(1), run(2))
+    one, two = keeper.jobs()
+    stopped: list[int] = []
+    keeper.manager.pool.stop_task = lambda task, now: stopped.append(task.id)  # type: ignore[method-assign]
+    one.worker = "w"
+    keeper.breaks(found())
+    keeper.next_kernel()
+    keeper.hears(ManagerAccepted((1, 2)))
+    assert stopped == [1]  # the other one is at no worker
+    assert two.state is TaskState.cancelled
+    assert keeper.manager.tasks.find(1) is None
+    # The next attempt waits until the worker has ended the other one, whose outcome counts no more.
+    keeper.round()
+    keeper.manager.pool.queue.take_all()
+    keeper.hears(RunTask(1, 1, 5, b"args", 0), RunTask(2, 1, 5, b"args", 0))
+    assert [(task.id, task.attempt) for task in keeper.jobs()] == [(2, 1)]
+    keeper.manager.tasks.ended(one, outcome(1, ended=keeper.now), [], "w")
+    assert not any(isinstance(message, Outcome) for message in keeper.round())
+    assert {(task.id, task.attempt) for task in keeper.jobs()} == {(1, 1), (2, 1)}
+
+
+def test_a_kernel_that_is_lost_before_it_accepts_is_followed_by_another(keeper: Bench) -> None:
+    keeper.hears(run(1))
+    keeper.breaks(found("htex-0-n1-b"))
+    keeper.next_kernel()
+    keeper.breaks(found("htex-0-n1-c"))
+    link = keeper.next_kernel()
+    assert link.said[0].manager == "htex-0-n1-c"
+    assert link.said[0].held == (HeldTask(1, 0, 0.0),)
+    keeper.hears(ManagerAccepted())
+    assert keeper.manager.loop.running
+
+
+def test_when_nobody_comes_it_begins_anew(keeper: Bench) -> None:
+    keeper.breaks(Unreachable("nobody answers"))
+    while keeper.posted:
+        keeper.posted.pop(0)()
+    assert not keeper.manager.loop.running
+    assert keeper.manager.reconnect
+    assert keeper.manager.lost_at > 0
+
+
+def test_when_the_run_is_over_it_leaves(keeper: Bench) -> None:
+    keeper.breaks(RunOver("it was killed"))
+    while keeper.posted:
+        keeper.posted.pop(0)()
+    assert not keeper.manager.reconnect
+    assert keeper.manager.left == "the run is over: it was killed"
+
+
+def test_after_silence_its_tasks_end_because_others_may_have_them(keeper: Bench) -> None:
+    for _ in range(5):
+        keeper.round(5.0)
+    assert not keeper.manager.loop.running
+    assert keeper.manager.reconnect
+
+
+def test_a_drained_manager_waits_for_the_next_kernel_and_leaves_then(keeper: Bench) -> None:
+    keeper.hears(run(1))
+    keeper.hears(LeaveWhenDone())
+    keeper.round()
+    keeper.breaks(found())
+    (task,) = keeper.jobs()
+    keeper.manager.tasks.ended(task, outcome(1), [], "w")
+    keeper.round()
+    assert keeper.manager.loop.running  # the outcome must arrive
+    link = keeper.next_kernel()
+    keeper.round()
+    assert ManagerDraining("it was asked to leave") in link.said or not keeper.manager.loop.running
+
+
+def test_the_functions_of_workers_are_sent_again(keeper: Bench) -> None:
+    forgotten: list[int] = []
+    keeper.manager.pool.send_code_again = lambda: forgotten.append(1)  # type: ignore[method-assign]
+    keeper.breaks(found())
+    keeper.next_kernel()
+    keeper.hears(ManagerAccepted())
+    assert forgotten == [1]

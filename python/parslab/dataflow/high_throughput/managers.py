@@ -27,6 +27,7 @@ from parslab.dataflow.high_throughput.sentences import demands, misfit, mpi_dema
 from parslab.errors import BadStateException, ConfigurationError, ManagerLost, WorkerLost
 from parslab.paths import python_path_prefix
 from parslab.records.events import ExecutorStopped, ManagerMoved, NodeSampled, TaskPlaced, TaskSampled, WorkerMoved
+from parslab.records.executor_settings import keeps_tasks
 from parslab.records.states import FINAL, ManagerState, WorkerState
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
 from parslab.serialize.failures import failure_from
@@ -50,7 +51,7 @@ from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, 
 from parslab.wire.shared_memory import moved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from parslab.remote.pool.pool import TaskEvents
     from parslab.scaling.controller import ScalingController
     from parslab.wire.messages.base import ForgetFunctions
+    from parslab.wire.messages.manager import HeldTask
     from parslab.wire.run_files import RunSettings
     from parslab.wire.stream import Buffer
 
@@ -72,6 +74,12 @@ RECONNECT_FOR = 30.0
 """Seconds for which a manager that lost its DataFlowKernel looks for the next one.
 
 A DataFlowKernel that is started again serves within a few seconds.  If there is none, blocks must not idle for long.
+"""
+
+KEEP_TASKS_FOR = 10.0
+"""Seconds for which the tasks of a manager go on after it lost its DataFlowKernel.
+
+The next DataFlowKernel gives tasks to other managers sooner, but only those of managers that are not back by then.
 """
 
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -101,6 +109,8 @@ class ManagerService:
         Why no manager will ever join; empty while one may.
     node_lost
         Called with the name of each manager that was lost.
+    claim
+        Returns those tasks of a list that wait for a manager to come back with them, and since when each runs.
     """
 
     def __init__(
@@ -125,6 +135,7 @@ class ManagerService:
         )
         self.broken = ""
         self.node_lost: Callable[[str], None] = lambda name: None
+        self.claim: Callable[[int, Sequence[HeldTask]], list[tuple[Task, float]]] = lambda executor, held: []
         self.run = run
         self.controller: ScalingController
         self._host = host
@@ -158,6 +169,7 @@ class ManagerService:
             host=socket.gethostname(),
             clock=anchor(),
             reconnect_for=self.settings.reconnect_for,
+            keep_tasks_for=KEEP_TASKS_FOR if self.run.resume and keeps_tasks(self.settings) else 0.0,
         )
         file = hub.write_invitation(invitations.file_name(self.label), invitation)
         command = f"{python_path_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
@@ -433,10 +445,25 @@ class ManagerService:
         self._managers[connection.identity] = manager
         self.queue.add(manager)
         self._quarantine.health.manager_joined(manager.name, hello.host)
+        disowned = self._adopt(manager, hello.held) if hello.held else ()
         # Before any task: the manager reads the batches of a connection in order.
-        connection.send([ManagerAccepted()])
+        connection.send([ManagerAccepted(disowned)])
         self._report(manager)
         self.controller.manager_joined(hello.block, hello.manager, hello.host)
+
+    def _adopt(self, manager: ConnectedManager, held: Sequence[HeldTask]) -> tuple[int, ...]:
+        """Go on with tasks that a manager has kept; return those of them that it has to stop."""
+        now, queue = self._host.now(), self.queue
+        # In MPI mode managers keep no tasks, because nobody else knows the nodes of these.
+        adopted = [] if isinstance(queue, MpiScheduler) else self.claim(self.number, held)
+        for task, since in adopted:
+            if isinstance(queue, Scheduler):
+                queue.adopt(manager, task)
+            self._tasks.sent(task, since or now, manager.name)
+            if since:
+                self._tasks.begun(task, since, manager.name)
+        kept = {task.id for task, _ in adopted}
+        return tuple(one.task for one in held if one.task not in kept)
 
     def _refusal(self, hello: ManagerHello) -> str:
         reason = misfit(hello, _PYTHON, self.run.package)

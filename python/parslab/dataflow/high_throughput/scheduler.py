@@ -557,6 +557,15 @@ class Scheduler(Generic[SlotT]):
             self._see_to(slot)
         return back
 
+    def adopt(self, slot: SlotT, task: Task) -> None:
+        """Note that a manager holds a task that an earlier DataFlowKernel has sent to it."""
+        slot.inflight[task.id] = task
+        task.worker = slot
+        slot.load += 1 if task.spec is None else min(slot.places(task.spec), slot.workers)
+        slot.expected += self._mean.get(task.fn, _LONG)
+        slot.idle_since = None
+        self._see_to(slot)
+
     def _freed(self, slot: SlotT, task: Task, mean: float, now: float) -> None:
         slot.load -= 1 if task.spec is None else min(slot.places(task.spec), slot.workers)
         if not slot.inflight:

@@ -6,6 +6,7 @@
 - tasks that had ended keep their results;
 - tasks that waited still wait;
 - tasks that were at a worker run again, as another attempt;
+- tasks that were at a manager which keeps them wait for that manager;
 - tasks that ran in a client continue there, when the client has returned.
 
 Invariant: a task is kept while it is unfinished, or not released, or needed by an unfinished one.
@@ -13,7 +14,7 @@ Invariant: a task is kept while it is unfinished, or not released, or needed by 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parslab.dataflow.graph.task import Task
 from parslab.dataflow.graph.values import StoredValue, joined
@@ -43,7 +44,7 @@ from parslab.wire.messages.base import TaskValue as ValueMessage
 from parslab.wire.messages.client import FollowOutput, JoinBodyReturned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.persistence.log_format import LogItem
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from parslab.wire.messages.client import SubmitTask, TaskResolved
     from parslab.wire.stream import Buffer
 
-__all__ = ["Replay", "ReplayedTask", "restore"]
+__all__ = ["Replay", "ReplayedTask", "Restored", "restore"]
 
 _INPUT_LOST = "it was called, but an input of it was in a damaged part of the run's event log: call it again"
 
@@ -399,13 +400,23 @@ class Replay:
 # ----- into the table
 
 
+class Restored(NamedTuple):
+    """The restored tasks that were at workers, in the order of their calls."""
+
+    rerun: list[Task]
+    """Those that run again."""
+    at_managers: list[Task]
+    """Those that their managers may still have."""
+
+
 def restore(
     table: TaskTable,
     replay: Replay,
     now: float,
     read_value: Callable[[Position], StoredValue | None],
     read_call: Callable[[Position], LogItem | None],
-) -> list[Task]:
+    kept_by: Collection[int] = (),
+) -> Restored:
     """Put the tasks of an event log into an empty table.
 
     Parameters
@@ -420,13 +431,10 @@ def restore(
         Reads a large value from the log.
     read_call
         Reads a call from the log again.
-
-    Returns
-    -------
-    list of Task
-        The tasks that run again, because a worker had them.
+    kept_by
+        The executors whose managers keep their tasks while the DataFlowKernel is lost.
     """
-    return _Restoration(table, replay, now, read_value, read_call).run()
+    return _Restoration(table, replay, now, read_value, read_call).run(kept_by)
 
 
 class _Restoration:
@@ -448,8 +456,8 @@ class _Restoration:
         self._pasts = list(replay.tasks.values())
         self._tasks: dict[int, Task] = {}
 
-    def run(self) -> list[Task]:
-        """Restore the table; return the tasks that run again."""
+    def run(self, kept_by: Collection[int]) -> Restored:
+        """Restore the table; return the tasks that were at workers."""
         table = self._table
         # Monitoring starts from zero with this process, and its counts include ended tasks.
         table.out.events += [self._recalled(past) for past in self._replay.over]
@@ -458,19 +466,22 @@ class _Restoration:
         table.out.events += [self._recalled(past) for past in ended]
         unfinished = [(past, task) for past in self._pasts if (task := self._tasks[past.task]).state not in FINAL]
         table.unfinished += len(unfinished)
-        rerun: list[Task] = []
+        restored = Restored([], [])
         for past, task in unfinished:
-            if past.sent and task.kind == TaskKind.remote:
+            held = past.sent and task.kind == TaskKind.remote and task.executor in kept_by
+            if held:
+                restored.at_managers.append(task)
+            elif past.sent and task.kind == TaskKind.remote:
                 # The attempt at the worker counts: it may have run in part.
                 task.attempt += 1
-                rerun.append(task)
+                restored.rerun.append(task)
             self._connect(past, task)
-            self._emit(past, task)
+            self._emit(past, task, ready=past.submit.at if held else self._now)
         for past, task in unfinished:
             # In a second pass: a task that continues may end, and its dependents must be connected by then.
             self._go_on(past, task)
         self._drop_unreachable()
-        return rerun
+        return restored
 
     def _make_tasks(self) -> None:
         """Make all tasks; none waits for anything yet."""
@@ -565,8 +576,8 @@ class _Restoration:
             recalled=True,
         )
 
-    def _emit(self, past: ReplayedTask, task: Task) -> None:
-        """Report an unfinished task to monitoring."""
+    def _emit(self, past: ReplayedTask, task: Task, ready: float) -> None:
+        """Report an unfinished task to monitoring; ``ready`` is since when it is ready, if it is."""
         submit, events = past.submit, self._table.out.events
         is_ready = task.state is TaskState.ready
         events.append(
@@ -580,7 +591,7 @@ class _Restoration:
                 deps=submit.deps,
                 shown=submit.shown,
                 cell=submit.cell,
-                ready=self._now if is_ready else 0.0,
+                ready=ready if is_ready else 0.0,
             )
         )
         if task.state is TaskState.joining:

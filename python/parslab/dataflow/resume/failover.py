@@ -2,6 +2,7 @@
 
 1. :meth:`Failover.restore` fills the empty table from the log, before any client is served.
 2. :meth:`Failover.begin` waits for the clients.  Ready tasks are held back until the owner has sent what the log lacks.
+   Tasks that managers had wait for these, and go on there.
 3. Clients return under their old numbers, and say which of their futures are unfinished.  Each client
    receives the outcome of those.
 4. A client that does not return within ``RETURN_TIMEOUT`` is treated like any client that leaves.
@@ -18,13 +19,15 @@ from parslab.clock import steady_time
 from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.persistence.log_format import entries, entry_at, value_at
 from parslab.dataflow.persistence.replay import Replay, restore
+from parslab.dataflow.resume.held_tasks import HeldTasks
+from parslab.records.executor_settings import keeps_tasks
 from parslab.records.reasons import Reason
 from parslab.records.states import EXECUTING, FINAL, SUCCESSES, TaskState
 from parslab.wire.messages.base import Failure, TaskKind
 from parslab.wire.messages.client import BatchesAcknowledged, ClientResumed, RequestValue, RunLocalTask, TaskResolved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from parslab.dataflow.clients.connection import ClientConnection
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
+    from parslab.wire.messages.manager import HeldTask
     from parslab.wire.run_files import RunSettings
 
 __all__ = ["RETURN_TIMEOUT", "Failover"]
@@ -117,6 +121,8 @@ class Failover:
         """Clients that have not returned yet."""
         self._rerun = 0
         """How many tasks run again, because workers had them."""
+        self._at_managers = HeldTasks()
+        """Tasks that managers may bring back."""
         self._holding = False
         self._held: list[Task] = []
         """Ready tasks that wait for the owner, in the order of their calls."""
@@ -131,19 +137,22 @@ class Failover:
         replay.read(entries(folder))
         # Before the tasks, which refer to functions by number.
         self._restore_functions()
-        rerun = restore(
+        now = steady_time()
+        restored = restore(
             table,
             replay,
-            steady_time(),
+            now,
             lambda place: value_at(folder, place),
             lambda position: entry_at(folder, position),
+            kept_by={number for number, one in enumerate(self._settings.executors) if keeps_tasks(one)},
         )
+        self._at_managers = HeldTasks(restored.at_managers, now)
         # A new client with the number of a lost one would be given that one's tasks.
         self._clients.reserve_numbers(max([*replay.clients, *replay.batches, -1]) + 1)
         # A request waits until its client has listed its unfinished futures: ``_reconcile`` makes it again then.
         table.out.replies = [reply for reply in table.out.replies if type(reply[1]) is TaskResolved]
         self._expected = {number for number in replay.clients if number not in replay.gone}
-        self._rerun = len(rerun)
+        self._rerun = len(restored.rerun)
         return replay.batches
 
     def _restore_functions(self) -> None:
@@ -162,8 +171,9 @@ class Failover:
         took = steady_time() - settings.lost_at if settings.lost_at else 0.0
         text = (
             f"The DataFlowKernel of run {settings.run} {settings.loss or 'was lost'}; it was started again within "
-            f"{took:.1f} s: {_count(kept, 'result')} kept, {_count(self._rerun, 'task')} that workers had run again."
+            f"{took:.1f} s: {_count(kept, 'result')} kept, {_count(self._rerun, 'task')} that workers had run again"
         )
+        text += f", {_count(len(self._at_managers), 'task')} at managers." if self._at_managers else "."
         if self.replay.damaged:
             text += f" {_count(self.replay.damaged, 'part')} of its event log could not be read."
         log.warning("%s", text)
@@ -186,10 +196,32 @@ class Failover:
             self.hold_ready_tasks()
             self._host.call_at(now + _OWNER_TIMEOUT, self._release_held_tasks)
         self._announce()
+        if self._at_managers:
+            self.hold_ready_tasks()
+            self._wait_for_managers()
         return owner
+
+    def _wait_for_managers(self) -> None:
+        """Have the tasks run again, after a while, that no manager has brought back."""
+        if steady_time() < self._at_managers.deadline and self._at_managers:
+            self._host.call_at(self._at_managers.deadline, self._wait_for_managers)
+            return
+        left = self._at_managers.expired()
+        self._table.out.ready += left
+        if left:
+            them, run = ("it", "runs") if len(left) == 1 else ("them", "run")
+            text = f"{_count(len(left), 'task')} that managers had {run} again: no manager has come back with {them}"
+            self._host.notify("warning", f"{text}; {self._at_managers.returned:,} go on where they were.")
+
+    def claim(self, executor: int, held: Sequence[HeldTask]) -> list[tuple[Task, float]]:
+        """Hand tasks to the manager that has come back with them; see :meth:`HeldTasks.claim`."""
+        return self._at_managers.claim(executor, held, steady_time())
 
     def hold_ready_tasks(self) -> None:
         """Hold back ready tasks until the owner has returned, so that it can say which results it has already."""
+        if self._at_managers:
+            ready = self._table.out.ready
+            self._table.out.ready = [task for task in ready if not self._at_managers.holds(task)]
         if self._parked:
             # Such a task is ready when its needs have run for the sake of another one.
             ready = self._table.out.ready
@@ -308,6 +340,7 @@ class Failover:
         elif not unfinished and task.worker is None:
             # The client knows the end, but the value is lost. The task runs only if somebody needs its value.
             self._parked[task.id] = (task, client)
+            self._at_managers.give_up(task)
         return None
 
     def _park(self) -> None:

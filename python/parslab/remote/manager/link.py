@@ -103,6 +103,11 @@ class LocalManagerLink:
     def watch(self) -> None:
         """Do nothing: :meth:`receive` notices the end of the connection."""
 
+    def drop(self) -> None:
+        """Close an attached connection at once: nobody is at the other end."""
+        self._loop.forget(self._stream)
+        self._stream.close()
+
     def close(self) -> None:
         """Send the remaining messages, for a second at most, and close the connection."""
         # The last outcomes should arrive, but a DataFlowKernel that hangs must not keep this node occupied.
@@ -184,7 +189,7 @@ class ManagerLink:
 
     def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
         """Have the loop watch the descriptors, which are edge-triggered."""
-        self._watched = watched
+        self._loop, self._watched = loop, watched
         loop.watch(int(self._sock.getsockopt(zmq.FD)), readable)
         loop.watch(int(self._watcher.getsockopt(zmq.FD)), watched)
 
@@ -229,6 +234,14 @@ class ManagerLink:
                 self.over = self.over or "the connection to the DataFlowKernel broke"
             else:
                 self.over = f"{self.address} does not take the keys of this run"
+
+    def drop(self) -> None:
+        """Close an attached connection at once: nobody is at the other end."""
+        # The numbers of closed descriptors come again, for example for the next connection.
+        for sock in (self._sock, self._watcher):
+            self._loop.forget(int(sock.getsockopt(zmq.FD)))
+        self._sock.linger = 0
+        self.close()
 
     def close(self) -> None:
         """Send the remaining messages, for a second at most, and close the connection."""

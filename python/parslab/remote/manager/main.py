@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -82,7 +83,7 @@ def _run(path: str, block: str, until: float) -> int:
         if isinstance(link, LocalManagerLink):  # the same host shares one monotonic clock, which an anchor requires
             set_anchor(invitation.clock)
         files = _file_service(invitation, name)
-        manager = _prepare(invitation, block, name, files, os.path.dirname(os.path.abspath(path)))
+        manager = _prepare(invitation, block, name, files, path)
     except RunOver as over:
         log.info("the run is over: %s", over)
         return 0
@@ -108,7 +109,7 @@ def _words(error: Exception, path: str) -> str:
 def _restart_until(manager: Manager, invitation: ManagerInvitation, until: float) -> float:
     """Return until when another manager may look for the DataFlowKernel in place of this one; 0 if none shall."""
     if manager.reconnect:
-        return time.monotonic() + invitation.reconnect_for
+        return (manager.lost_at or time.monotonic()) + invitation.reconnect_for
     # The DataFlowKernel was killed again before it accepted this manager.
     return until if manager.never_accepted else 0.0
 
@@ -165,7 +166,7 @@ def _file_service(invitation: ManagerInvitation, name: str) -> NodeFileService |
 
 
 def _prepare(
-    invitation: ManagerInvitation, block: str, name: str, files: NodeFileService | None, folder: str
+    invitation: ManagerInvitation, block: str, name: str, files: NodeFileService | None, invitation_path: str
 ) -> Manager:
     settings = invitation.manager
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
@@ -182,6 +183,7 @@ def _prepare(
     hello = _hello(invitation, block, name, workers=len(workers), cores=min(len(cores), usable_cores()), memory=memory)
     if settings.mpi_launcher:
         hello.nodes, hello.mpiexec = nodes, found_mpiexec()
+    folder = os.path.dirname(os.path.abspath(invitation_path))
     path = import_path(invitation)
     run = WorkerRun(invitation.run, package=invitation.package, path=path, cwd=invitation.cwd, folder=folder)
     # Where the tasks of this node ask for files.
@@ -190,7 +192,14 @@ def _prepare(
         ProcessPlan({**w.environment, **extra}, tuple(sorted(w.cores)) if w.cores is not None else None)
         for w in workers
     ]
-    return Manager(hello, run, settings, plans)
+    return Manager(
+        hello,
+        run,
+        settings,
+        plans,
+        meet=partial(meet, invitation_path, block),
+        keep_for=min(invitation.keep_tasks_for, invitation.reconnect_for),
+    )
 
 
 def _hello(

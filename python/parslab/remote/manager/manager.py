@@ -10,17 +10,21 @@ import contextlib
 import heapq
 import itertools
 import logging
+import time
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from parslab.clock import steady_time
 from parslab.records.events import NoticeRaised, WorkerMoved
 from parslab.records.software import Software
-from parslab.records.states import TaskState
+from parslab.records.states import TaskState, WorkerState
 from parslab.remote.loop import Loop
 from parslab.remote.manager.node_tasks import NodeTasks, Outbox
+from parslab.remote.manager.successor import SuccessorSearch
 from parslab.remote.pool.pool import WorkerPool
 from parslab.wire.heartbeats import SilenceCheck
-from parslab.wire.messages.base import ForgetFunctions, Refused
+from parslab.wire.messages.base import ForgetFunctions, OutputPrinted, Refused
 from parslab.wire.messages.manager import (
     LinkHeartbeat,
     ManagerAccepted,
@@ -29,9 +33,10 @@ from parslab.wire.messages.manager import (
     ManagerGivenUp,
     ManagerHello,
     ManagerLeft,
+    TaskSample,
     WorkerStateChanged,
 )
-from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone
+from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, WorkerReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
     from parslab.records.events import Event
     from parslab.records.executor_settings import ManagerSettings
     from parslab.remote.manager.link import LocalManagerLink, ManagerLink
+    from parslab.remote.manager.meeting import Connected
     from parslab.remote.manager.node_tasks import TaskOnNode
     from parslab.remote.manager.sampling import Sampler
     from parslab.remote.pool.processes import ProcessPlan, WorkerRun
@@ -52,6 +58,8 @@ log = logging.getLogger(__name__)
 GIVE_BACK = 0.1
 """Seconds without any outcome after which the manager gives back tasks that no worker has."""
 
+_KEPT = (Outcome, OutputPrinted, TaskSample, WorkerReport)
+"""Messages that another DataFlowKernel gets, too."""
 _REPORT = 0.2
 """Least seconds between two reports of which workers are busy: people read them, so more would be waste."""
 
@@ -71,6 +79,10 @@ class Manager:
         The environment and the cores of each worker.
     clock
         Returns the time.
+    meet
+        Connects to the DataFlowKernel again within so many seconds; None: the tasks end with the connection.
+    keep_for
+        Seconds for which tasks run on without a DataFlowKernel.
 
     Attributes
     ----------
@@ -82,6 +94,8 @@ class Manager:
         Whether a signal ended this manager.
     never_accepted
         Whether it lost its connection before the DataFlowKernel accepted it.
+    lost_at
+        When it lost the DataFlowKernel (``time.monotonic``); 0 while it has one.
     """
 
     def __init__(
@@ -91,13 +105,23 @@ class Manager:
         settings: ManagerSettings,
         plans: Sequence[ProcessPlan],
         clock: Callable[[], float] = steady_time,
+        *,
+        meet: Callable[[float], Connected] | None = None,
+        keep_for: float = 0.0,
     ) -> None:
         self.loop = Loop(self.act, self._log_error)
         self.left = ""
         self.reconnect = False
         self.signalled = False
         self.never_accepted = False
+        self.lost_at = 0.0
         self._hello = hello
+        self._meet = meet
+        self._keep_for = keep_for
+        self._search: SuccessorSearch | None = None
+        """The search for another DataFlowKernel, while there is none."""
+        self._states: dict[str, WorkerStateChanged] = {}
+        """The last state of each worker, for another DataFlowKernel."""
         self._settings = settings
         self._clock = clock
         self._outbox = Outbox()
@@ -131,17 +155,21 @@ class Manager:
         """Work until the DataFlowKernel or a signal ends this manager, or the connection breaks."""
         self._link = link
         self.tasks.sampler = sampler
-        link.attach(self.loop, self._readable, self._check_link)
-        link.send([self._hello])
-        self._beat()
         now = self._clock()
         if sampler is not None:
             self.call_at(now + self._settings.sample_period, self._sample)
         if self._settings.drain_period:
             self.call_at(now + self._settings.drain_period, lambda: self.drain("its drain_period is over"))
+        self._begin_link()
+        self.loop.run()
+
+    def _begin_link(self) -> None:
+        """Say hello to the DataFlowKernel at the other end of the link."""
+        self._link.attach(self.loop, self._readable, self._check_link)
+        self._link.send([self._hello])
+        self._beat(self._link)
         # The descriptor is edge-triggered: an answer that arrived before the loop watched it is never reported.
         self._readable()
-        self.loop.run()
 
     def leave(self, reason: str, reconnect: bool = False) -> None:
         """Leave after this round; ``reconnect`` says whether a new manager replaces this one."""
@@ -162,10 +190,13 @@ class Manager:
         self.pool.close()
         # After a broken connection there is nobody to send to.  An error must not keep the link open.
         with contextlib.suppress(Exception):
-            if not self.reconnect:
+            if not self.reconnect and self._search is None:
                 self._outbox.messages.append(ManagerLeft(self.left))
                 self._flush()
-        self._link.close()
+        if self._search is not None:
+            self._search.give_up()
+        else:
+            self._link.close()
         self.loop.close()
 
     def _log_error(self, error: Exception) -> None:
@@ -181,6 +212,10 @@ class Manager:
         """Send changes of workers to the DataFlowKernel; log the rest."""
         if type(event) is WorkerMoved:
             change = WorkerStateChanged(event.worker, event.state, event.pid, event.reason)
+            if event.state is WorkerState.dead:
+                self._states.pop(event.worker, None)
+            else:
+                self._states[event.worker] = change
             self._outbox.messages.append(change)
         elif type(event) is NoticeRaised:
             log.warning("%s", event.text)
@@ -200,15 +235,18 @@ class Manager:
         now = self._clock()
         while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[2]()
+        if freed := self.tasks.take_freed():
+            self.pool.queue.put(freed)
         if self.pool.queue.tasks and not self.pool.broken:
             self.pool.assign(now)
         deadlines = [self._probe_workers(now), self._report_workers(now)]
         if self.pool.queue.tasks:
             deadlines.append(self._give_back(now))
-        if self._drain_reason and not self.tasks:
-            self.leave(self._drain_reason)
-        # Last, so that everything that this round produced is sent in one batch.
-        self._exchange()
+        if self._search is None:
+            if self._drain_reason and not self.tasks:
+                self.leave(self._drain_reason)
+            # Last, so that everything that this round produced is sent in one batch.
+            self._exchange()
         if self._timers:
             deadlines.append(self._timers[0][0])
         return min((due for due in deadlines if due is not None), default=None)
@@ -236,7 +274,7 @@ class Manager:
         # A send may consume the edge of ZeroMQ's descriptor: the loop would sleep although a message has arrived.
         if self._outbox.messages:
             self._flush()
-        while self._link.sent:
+        while self._link.sent and self._search is None:
             self._readable()
             if self._outbox.messages:
                 self._flush()
@@ -244,36 +282,46 @@ class Manager:
                 self.pool.assign(self._clock())
 
     def _flush(self) -> None:
+        if self._search is not None:
+            return  # outcomes wait for the next DataFlowKernel
         messages, frames = self._outbox.take()
         self._spoke = self._clock()
         self._link.send(messages, frames)
 
-    def _beat(self) -> None:
+    def _beat(self, link: ManagerLink | LocalManagerLink) -> None:
         """Leave a DataFlowKernel that was silent for too long; send a heartbeat if nothing else was sent."""
+        if self._search is not None or link is not self._link:
+            return  # the next connection beats by itself
         self._check_link()
         now = self._clock()
         due = self._silence.begin(now)
         if self._silence.is_lost(self._last_seen, now):
+            # It may live, and have given the tasks to another node: they must not run here for longer.
+            self._keep_for = 0.0
             self._lose_link(f"the DataFlowKernel was silent for {now - self._last_seen:.0f} s")
             return
         # Any message shows that this manager lives, so a busy one sends no heartbeats.
         if now - self._spoke >= self._settings.heartbeat_period / 2:
             self._outbox.messages.append(LinkHeartbeat())
-        self.call_at(due, self._beat)
+        self.call_at(due, lambda: self._beat(link))
 
     def _sample(self) -> None:
         assert self.tasks.sampler is not None
+        self.call_at(self._clock() + self._settings.sample_period, self._sample)
+        if self._search is not None:
+            return  # without a DataFlowKernel, measurements would only fill the memory
         running = {
             peer.pid: (task.id, task.attempt)
             for peer in self.pool.peers
             if (task := peer.inflight.get(peer.running)) is not None
         }
         self._outbox.messages += self.tasks.sampler.sample(running)
-        self.call_at(self._clock() + self._settings.sample_period, self._sample)
 
     def _give_back(self, now: float) -> float | None:
         """Give back tasks that wait here while no task ends; return when to do so."""
         queue, tasks = self.pool.queue, self.tasks
+        if self._search is not None:
+            return None  # nobody could give them to another node
         due = tasks.progress + GIVE_BACK
         if now < due:
             return due
@@ -302,8 +350,65 @@ class Manager:
             self._lose_link(self._link.over)
 
     def _lose_link(self, reason: str) -> None:
-        self.never_accepted = self.loop.running and not self._accepted
-        self.leave(reason, reconnect=self._accepted)
+        if not self.loop.running or self._search is not None:
+            return
+        now = time.monotonic()
+        left = self._keep_for - (now - self.lost_at if self.lost_at else 0.0)
+        if self._accepted:
+            self.lost_at, left = now, self._keep_for
+        if self.lost_at and self._meet is not None and left > 0:
+            self._look_for_successor(reason, left)
+            return
+        self.never_accepted = not self._accepted and not self.lost_at
+        self.leave(reason, reconnect=self._accepted or bool(self.lost_at))
+
+    # ----- another DataFlowKernel takes the place of a lost one
+
+    def _look_for_successor(self, reason: str, patience: float) -> None:
+        """Keep the workers busy, and look for the DataFlowKernel that takes the place of the lost one."""
+        log.info("%s; %d tasks go on for %.0f s at most", reason, len(self.tasks), patience)
+        assert self._meet is not None
+        self._accepted = False
+
+        def failed(why: str, over: bool) -> None:
+            words = f"the run is over: {why}" if over else reason
+            self.loop.post(lambda: self.leave(words, reconnect=not over))
+
+        self._search = SuccessorSearch(
+            self._meet, lambda connected: self.loop.post(lambda: self._meet_successor(connected)), failed
+        )
+        # Later, because a method of the link may have called us.
+        self.loop.post(self._link.drop)
+        self._search.begin(patience)
+
+    def _meet_successor(self, connected: Connected) -> None:
+        """Go on with another DataFlowKernel: it learns which tasks are here, and how others have ended meanwhile."""
+        if not self.loop.running:
+            connected.link.close()
+            return
+        self._search = None
+        self._hello = msgspec.structs.replace(
+            self._hello, manager=connected.name, nonce=connected.name.rpartition("-")[2], held=self.tasks.held()
+        )
+        self._last_seen = self.tasks.progress = self._clock()
+        self._link = connected.link
+        waiting, frames = self._outbox.take()
+        self._outbox.messages += self._states.values()
+        if self._drain_reason:
+            self._outbox.messages.append(ManagerDraining(self._drain_reason))
+        self._outbox.messages += (message for message in waiting if type(message) in _KEPT)
+        self._outbox.frames += frames
+        self._begin_link()
+
+    def _successor_accepted(self, disowned: Sequence[int]) -> None:
+        # It may give the number of a function that its log lacked to another function.
+        self.pool.send_code_again()
+        for task in self.tasks.disown(disowned):
+            self.pool.stop_task(task, self._clock())
+        kept = len(self._hello.held) - len(disowned)
+        log.info("goes on as %s: %d of %d tasks are kept", self._hello.manager, kept, len(self._hello.held))
+        self._hello = msgspec.structs.replace(self._hello, held=())
+        self.lost_at = 0.0
 
     def _received(self, messages: list[WireMessage], frames: Sequence[Buffer]) -> None:
         tasks, others = self.tasks.received(messages, frames)
@@ -324,8 +429,10 @@ class Manager:
                     self.pool.forget_code(fn, ForgetFunctions([fn]))
             case InterruptTask(task=task):
                 self._cancel(task)
-            case ManagerAccepted():
+            case ManagerAccepted(disowned=disowned):
                 self._accepted = True
+                if self.lost_at:
+                    self._successor_accepted(disowned)
             case ManagerGivenUp(reason=reason):
                 self.leave(f"the DataFlowKernel has given it up: {reason}", reconnect=True)
             case Refused(reason=reason):

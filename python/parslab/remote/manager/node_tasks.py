@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from parslab.records.states import TaskState
 from parslab.remote.pool.pool import PoolWorker
 from parslab.wire.messages.base import DefineFunction, OutputPrinted, frame_count
+from parslab.wire.messages.manager import HeldTask
 from parslab.wire.messages.worker import Outcome, RunTask, WorkerReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from parslab.records.software import Software
     from parslab.remote.manager.sampling import Sampler
@@ -42,7 +43,7 @@ class Outbox:
 class TaskOnNode:
     """A task while it is on this node."""
 
-    __slots__ = ("attempt", "fn", "frames", "id", "run", "spec", "state", "worker")
+    __slots__ = ("attempt", "fn", "frames", "id", "run", "since", "spec", "state", "worker")
 
     def __init__(self, run: RunTask, frames: Sequence[Buffer]) -> None:
         self.id = run.task
@@ -52,6 +53,8 @@ class TaskOnNode:
         self.frames = frames
         self.state = TaskState.ready
         self.worker: object | None = None
+        self.since = 0.0
+        """When its body began, as far as the pool has asked; else 0."""
         # None for most tasks, so that the queue need not ask for their demands.
         self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 or run.software is not None else None
 
@@ -84,6 +87,10 @@ class NodeTasks:
         self._tasks: dict[int, TaskOnNode] = {}
         # Kept although workers have them: a worker that replaces a dead one needs all of them again.
         self._functions: dict[int, tuple[DefineFunction, Buffer]] = {}
+        self._stopping: dict[int, TaskOnNode] = {}
+        """Disowned tasks that workers have not stopped yet."""
+        self._postponed: list[TaskOnNode] = []
+        """Later attempts of these."""
         self._sampled: set[int] = set()
         """Tasks that run for so long that the sampler measures them."""
 
@@ -107,7 +114,8 @@ class NodeTasks:
                 task = TaskOnNode(message, frames[at : at + count] if count else ())
                 at += count
                 self._tasks[task.id] = task
-                tasks.append(task)
+                # Two attempts of one task at the same time would confuse the pool.
+                (self._postponed if task.id in self._stopping else tasks).append(task)
             elif type(message) is DefineFunction:
                 self._functions[message.fn] = message, frames[at]
                 at += 1
@@ -134,6 +142,32 @@ class NodeTasks:
         """Forget all tasks: no worker will run them."""
         self._tasks.clear()
 
+    def held(self) -> tuple[HeldTask, ...]:
+        """Return the tasks that are here, and those whose outcomes wait to be sent."""
+        ended = [
+            HeldTask(message.task, message.attempt, 0.0)
+            for message in self._outbox.messages
+            if type(message) is Outcome
+        ]
+        return (*ended, *(HeldTask(task.id, task.attempt, task.since) for task in self._tasks.values()))
+
+    def disown(self, numbers: Iterable[int]) -> list[TaskOnNode]:
+        """Forget tasks that the DataFlowKernel does not want from this node; return those that workers have."""
+        found = [task for number in numbers if (task := self._tasks.pop(number, None)) is not None]
+        for task in found:
+            task.state = TaskState.cancelled
+        at_workers = [task for task in found if task.worker is not None]
+        self._stopping.update((task.id, task) for task in at_workers)
+        return at_workers
+
+    def take_freed(self) -> list[TaskOnNode]:
+        """Return the tasks whose disowned attempts workers have stopped meanwhile."""
+        if not self._postponed:
+            return []
+        freed = [task for task in self._postponed if task.id not in self._stopping]
+        self._postponed = [task for task in self._postponed if task.id in self._stopping]
+        return [task for task in freed if task.state is TaskState.ready]
+
     # ----- what the pool asks and reports (TaskEvents)
 
     def code(self, fn: int) -> tuple[DefineFunction, Buffer]:
@@ -151,6 +185,7 @@ class NodeTasks:
 
     def begun(self, task: TaskOnNode, since: float, worker: str) -> None:
         """Report that the body of a task runs; the pool calls this only for tasks that have run for a moment."""
+        task.since = since
         self._outbox.messages.append(WorkerReport(task.id, since))
         if self.sampler is not None and isinstance(task.worker, PoolWorker):
             self.sampler.begun(task.worker.pid, task.id, task.attempt)
@@ -159,14 +194,18 @@ class NodeTasks:
     def returned(self, task: TaskOnNode, now: float) -> None:
         """Give a cancelled task that a worker returned back to the DataFlowKernel; the queue keeps any other."""
         # A task that the manager has given back already must not be reported a second time.
-        if task.state is TaskState.cancelled and task.id in self._tasks:
-            self.give_back([task])
+        if task.state is TaskState.cancelled:
+            if self._tasks.get(task.id) is task:
+                self.give_back([task])
+            else:
+                self._stopped(task)
 
     def ended(self, task: TaskOnNode, outcome: Outcome, frames: list[Buffer], worker: str) -> None:
         """Pass the outcome of a task on as it is."""
         self.progress = outcome.ended
         self.changed = True
-        del self._tasks[task.id]
+        if not self._take(task):
+            return
         if self._sampled:
             self._last_sample(task)
         self._outbox.messages.append(outcome)
@@ -175,12 +214,28 @@ class NodeTasks:
 
     def failed(self, task: TaskOnNode, failure: Failure, now: float, worker: str) -> None:
         """Report that the worker of a task died."""
-        self._tasks.pop(task.id, None)
+        if not self._take(task):
+            return
         self._last_sample(task)
         outcome = Outcome(
             task=task.id, attempt=task.attempt, inline=b"", frames=0, started=0.0, ended=now, failure=failure
         )
         self._outbox.messages.append(outcome)
+
+    def _take(self, task: TaskOnNode) -> bool:
+        """Remove a task that has ended; return whether its end is to be reported.
+
+        A disowned task is not here any more, but a later attempt of it may be.
+        """
+        if self._tasks.get(task.id) is not task:
+            self._stopped(task)
+            return False
+        del self._tasks[task.id]
+        return True
+
+    def _stopped(self, task: TaskOnNode) -> None:
+        if self._stopping.get(task.id) is task:
+            del self._stopping[task.id]
 
     def _last_sample(self, task: TaskOnNode) -> None:
         if self.sampler is not None and task.id in self._sampled:

@@ -459,6 +459,11 @@ class WorkerPool(Generic[TaskT]):
                 peer.known.discard(fn)
                 self._deliver(peer, [message])
 
+    def send_code_again(self) -> None:
+        """Send each function again before its next call: its number may belong to another function now."""
+        for peer in self.peers:
+            peer.known.clear()
+
     # ----- messages of workers
 
     def _writable(self, stream: Stream) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from parslab.records.mpi import MpiNode
 from parslab.records.states import WorkerState
@@ -11,6 +11,7 @@ from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, 
 
 __all__ = [
     "BlocksSent",
+    "HeldTask",
     "LinkHeartbeat",
     "ManagerAccepted",
     "ManagerBroken",
@@ -28,6 +29,15 @@ __all__ = [
 
 class LinkHeartbeat(WireMessage, tag=90):
     """(both ways) The sender is alive; each side sends this when it has nothing else to send."""
+
+
+class HeldTask(NamedTuple):
+    """A task that a manager has kept while it had no DataFlowKernel."""
+
+    task: int
+    attempt: int
+    since: float
+    """When its body began; 0 if it has not begun, or has ended meanwhile."""
 
 
 class ManagerHello(WireMessage, tag=91):
@@ -53,6 +63,8 @@ class ManagerHello(WireMessage, tag=91):
     """The nodes of its block, of which its MPI tasks get their share; empty without MPI mode."""
     mpiexec: str = ""
     """Whose ``mpiexec`` it has found: ``openmpi``, ``mpich``, or empty."""
+    held: tuple[HeldTask, ...] = ()
+    """The tasks that it has kept since it lost an earlier DataFlowKernel of the run."""
 
 
 class ManagerDraining(WireMessage, tag=92):
@@ -103,6 +115,9 @@ class ManagerBroken(WireMessage, tag=97):
 
 class ManagerAccepted(WireMessage, tag=98):
     """(DataFlowKernel) The manager is accepted, and gets tasks from now on."""
+
+    disowned: tuple[int, ...] = ()
+    """Tasks of its hello that nobody wants from it any more: it stops them, and does not report their ends."""
 
 
 class ManagerGivenUp(WireMessage, tag=99):

@@ -466,3 +466,19 @@ def test_what_is_cancelled_before_it_is_tried_again_is_dropped() -> None:
     queue.put_again(again(FakeTask(2)), 0.0)
     assert [task.id for task in queue.take_all()] == [2]
     assert queue.waiting == 0
+
+
+def test_a_manager_comes_back_with_tasks() -> None:
+    one = slot(workers=2, cores=4)
+    queue = dispatch(one)
+    plain, wide = FakeTask(1), FakeTask(2, spec=TaskSpec(cores=2))
+    queue.adopt(one, plain)
+    queue.check()
+    assert one.idle_since is None
+    queue.adopt(one, wide)
+    queue.check()
+    # It is full now, as if it had got them from this queue.
+    queue.put(tasks(1))
+    assert given(queue) == {}
+    finish(queue, one, 2, 1)
+    assert given(queue) == {"m": [0]}

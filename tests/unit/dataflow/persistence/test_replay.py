@@ -324,7 +324,7 @@ def test_wherever_the_record_ends_the_run_ends_as_it_would_have(data: st.DataObj
     known = {item.submit.task for item in life.record[:cut] if isinstance(item, CallItem)}
     over = {item.task for item in life.record[:cut] if isinstance(item, EndItem)}
     had = {task for item in life.record[:cut] if isinstance(item, MoveItem) for task in item.tasks} - over
-    running = restore(second.table, replay, 5.0, nothing, nothing)
+    running, _ = restore(second.table, replay, 5.0, nothing, nothing)
     check(second.table)
     assert {task.id for task in running} == had
     assert all(task.attempt == 1 for task in running)
