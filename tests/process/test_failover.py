@@ -339,7 +339,7 @@ def test_a_record_that_was_damaged_costs_what_it_held(sandbox: Sandbox, tmp_path
         assert any("of its event log could not be read" in text for text in notices(dfk))
 
 
-def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_tasks_of_blocks_go_on_where_they_are(sandbox: Sandbox, tmp_path: Path) -> None:
     log, gate = tmp_path / "log", tmp_path / "gate"
     config = parslab.Config(executors=[executor(1, workers=2)], run_dir=sandbox.runs, strategy_period=0.2)
 
@@ -362,6 +362,7 @@ def test_tasks_of_blocks_run_again_on_the_blocks_that_are_there(sandbox: Sandbox
             gate.touch()
             assert going.result(30) == "gate"
             assert [future.result(30) for future in more] == list(range(100))
+            assert log.read_text() == "1\n"
             assert [(row.block, row.job) for row in dfk.blocks() if row.state == "running"] == blocks
         finally:
             dfk.cleanup()
