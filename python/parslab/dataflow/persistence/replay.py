@@ -415,6 +415,7 @@ def restore(
     now: float,
     read_value: Callable[[Position], StoredValue | None],
     read_call: Callable[[Position], LogItem | None],
+    *,
     kept_by: Collection[int] = (),
 ) -> Restored:
     """Put the tasks of an event log into an empty table.
