@@ -10,7 +10,7 @@ from parslab.records.executor_settings import ManagerSettings
 from parslab.records.states import TaskState
 from parslab.remote.manager.manager import GIVE_BACK, Manager
 from parslab.remote.manager.meeting import Connected, Unreachable
-from parslab.remote.manager.successor import SuccessorSearch
+from parslab.remote.manager.successor import Succession, SuccessorSearch
 from parslab.remote.pool.processes import WorkerRun
 from parslab.wire.invitations import RunOver
 from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, Refused
@@ -91,7 +91,9 @@ class Bench:
         """What another thread wants done in the loop's thread."""
         self.successors: list[Connected | Exception] = []
         """What the next search for a DataFlowKernel finds."""
-        self.manager = Manager(HELLO, run, settings, [], clock=lambda: self.now, meet=self.meet, keep_for=keep_for)
+        self.manager = Manager(
+            HELLO, run, settings, [], clock=lambda: self.now, succession=Succession(self.meet, keep_for)
+        )
         self.link = PaperLink()
         monkeypatch.setattr(self.manager.loop, "run", lambda: None)
         monkeypatch.setattr(self.manager.loop, "post", self.posted.append)
@@ -418,7 +420,7 @@ def test_when_nobody_comes_it_begins_anew(keeper: Bench) -> None:
         keeper.posted.pop(0)()
     assert not keeper.manager.loop.running
     assert keeper.manager.reconnect
-    assert keeper.manager.lost_at > 0
+    assert keeper.manager.succession.lost_at > 0
 
 
 def test_when_the_run_is_over_it_leaves(keeper: Bench) -> None:

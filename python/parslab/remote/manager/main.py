@@ -26,6 +26,7 @@ from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.remote.manager.mpi_nodes import for_mpi, found_mpiexec, found_nodes
 from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
+from parslab.remote.manager.successor import Succession
 from parslab.remote.pool.processes import adopt_orphans, collect_orphans, end_orphans
 from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, source_folders
 from parslab.version import version
@@ -109,7 +110,7 @@ def _words(error: Exception, path: str) -> str:
 def _restart_until(manager: Manager, invitation: ManagerInvitation, until: float) -> float:
     """Return until when another manager may look for the DataFlowKernel in place of this one; 0 if none shall."""
     if manager.reconnect:
-        return (manager.lost_at or time.monotonic()) + invitation.reconnect_for
+        return (manager.succession.lost_at or time.monotonic()) + invitation.reconnect_for
     # The DataFlowKernel was killed again before it accepted this manager.
     return until if manager.never_accepted else 0.0
 
@@ -197,8 +198,9 @@ def _prepare(
         run,
         settings,
         plans,
-        meet=partial(meet, invitation_path, block),
-        keep_for=min(invitation.keep_tasks_for, invitation.reconnect_for),
+        succession=Succession(
+            partial(meet, invitation_path, block), min(invitation.keep_tasks_for, invitation.reconnect_for)
+        ),
     )
 
 

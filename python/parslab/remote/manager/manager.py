@@ -10,7 +10,6 @@ import contextlib
 import heapq
 import itertools
 import logging
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,7 +20,7 @@ from parslab.records.software import Software
 from parslab.records.states import TaskState, WorkerState
 from parslab.remote.loop import Loop
 from parslab.remote.manager.node_tasks import NodeTasks, Outbox
-from parslab.remote.manager.successor import SuccessorSearch
+from parslab.remote.manager.successor import Succession
 from parslab.remote.pool.pool import WorkerPool
 from parslab.wire.heartbeats import SilenceCheck
 from parslab.wire.messages.base import ForgetFunctions, OutputPrinted, Refused
@@ -79,10 +78,8 @@ class Manager:
         The environment and the cores of each worker.
     clock
         Returns the time.
-    meet
-        Connects to the DataFlowKernel again within so many seconds; None: the tasks end with the connection.
-    keep_for
-        Seconds for which tasks run on without a DataFlowKernel.
+    succession
+        The way to the next DataFlowKernel, and for how long tasks go on without one; None: they end at once.
 
     Attributes
     ----------
@@ -94,8 +91,6 @@ class Manager:
         Whether a signal ended this manager.
     never_accepted
         Whether it lost its connection before the DataFlowKernel accepted it.
-    lost_at
-        When it lost the DataFlowKernel (``time.monotonic``); 0 while it has one.
     """
 
     def __init__(
@@ -106,37 +101,22 @@ class Manager:
         plans: Sequence[ProcessPlan],
         clock: Callable[[], float] = steady_time,
         *,
-        meet: Callable[[float], Connected] | None = None,
-        keep_for: float = 0.0,
+        succession: Succession | None = None,
     ) -> None:
         self.loop = Loop(self.act, self._log_error)
         self.left = ""
         self.reconnect = False
         self.signalled = False
         self.never_accepted = False
-        self.lost_at = 0.0
+        self.succession = succession or Succession()
         self._hello = hello
-        self._meet = meet
-        self._keep_for = keep_for
-        self._search: SuccessorSearch | None = None
-        """The search for another DataFlowKernel, while there is none."""
         self._states: dict[str, WorkerStateChanged] = {}
         """The last state of each worker, for another DataFlowKernel."""
         self._settings = settings
         self._clock = clock
         self._outbox = Outbox()
         self.tasks = NodeTasks(self._outbox, clock())
-        self.pool: WorkerPool[TaskOnNode] = WorkerPool(
-            hello.executor,
-            "",
-            hello.manager,
-            plans=plans,
-            run=run,
-            host=self,
-            tasks=self.tasks,
-            on_broken=self._pool_broken,
-            software=Software.of(settings.requirements, settings.container),
-        )
+        self.pool = self._make_pool(run, plans)
         self._link: ManagerLink | LocalManagerLink
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         # Two timers of the same moment would otherwise be compared by their functions, which have no order.
@@ -148,6 +128,19 @@ class Manager:
         self._silence = SilenceCheck(settings.heartbeat_period, settings.heartbeat_threshold, clock())
         self._drain_reason = ""
         self._report_at = 0.0
+
+    def _make_pool(self, run: WorkerRun, plans: Sequence[ProcessPlan]) -> WorkerPool[TaskOnNode]:
+        return WorkerPool(
+            self._hello.executor,
+            "",
+            self._hello.manager,
+            plans=plans,
+            run=run,
+            host=self,
+            tasks=self.tasks,
+            on_broken=self._pool_broken,
+            software=Software.of(self._settings.requirements, self._settings.container),
+        )
 
     # ----- begin and end
 
@@ -190,11 +183,11 @@ class Manager:
         self.pool.close()
         # After a broken connection there is nobody to send to.  An error must not keep the link open.
         with contextlib.suppress(Exception):
-            if not self.reconnect and self._search is None:
+            if not self.reconnect and self.succession.search is None:
                 self._outbox.messages.append(ManagerLeft(self.left))
                 self._flush()
-        if self._search is not None:
-            self._search.give_up()
+        if self.succession.search is not None:
+            self.succession.search.give_up()
         else:
             self._link.close()
         self.loop.close()
@@ -242,7 +235,7 @@ class Manager:
         deadlines = [self._probe_workers(now), self._report_workers(now)]
         if self.pool.queue.tasks:
             deadlines.append(self._give_back(now))
-        if self._search is None:
+        if self.succession.search is None:
             if self._drain_reason and not self.tasks:
                 self.leave(self._drain_reason)
             # Last, so that everything that this round produced is sent in one batch.
@@ -274,7 +267,7 @@ class Manager:
         # A send may consume the edge of ZeroMQ's descriptor: the loop would sleep although a message has arrived.
         if self._outbox.messages:
             self._flush()
-        while self._link.sent and self._search is None:
+        while self._link.sent and self.succession.search is None:
             self._readable()
             if self._outbox.messages:
                 self._flush()
@@ -282,7 +275,7 @@ class Manager:
                 self.pool.assign(self._clock())
 
     def _flush(self) -> None:
-        if self._search is not None:
+        if self.succession.search is not None:
             return  # outcomes wait for the next DataFlowKernel
         messages, frames = self._outbox.take()
         self._spoke = self._clock()
@@ -290,14 +283,14 @@ class Manager:
 
     def _beat(self, link: ManagerLink | LocalManagerLink) -> None:
         """Leave a DataFlowKernel that was silent for too long; send a heartbeat if nothing else was sent."""
-        if self._search is not None or link is not self._link:
+        if self.succession.search is not None or link is not self._link:
             return  # the next connection beats by itself
         self._check_link()
         now = self._clock()
         due = self._silence.begin(now)
         if self._silence.is_lost(self._last_seen, now):
             # It may live, and have given the tasks to another node: they must not run here for longer.
-            self._keep_for = 0.0
+            self.succession.end()
             self._lose_link(f"the DataFlowKernel was silent for {now - self._last_seen:.0f} s")
             return
         # Any message shows that this manager lives, so a busy one sends no heartbeats.
@@ -308,7 +301,7 @@ class Manager:
     def _sample(self) -> None:
         assert self.tasks.sampler is not None
         self.call_at(self._clock() + self._settings.sample_period, self._sample)
-        if self._search is not None:
+        if self.succession.search is not None:
             return  # without a DataFlowKernel, measurements would only fill the memory
         running = {
             peer.pid: (task.id, task.attempt)
@@ -320,7 +313,7 @@ class Manager:
     def _give_back(self, now: float) -> float | None:
         """Give back tasks that wait here while no task ends; return when to do so."""
         queue, tasks = self.pool.queue, self.tasks
-        if self._search is not None:
+        if self.succession.search is not None:
             return None  # nobody could give them to another node
         due = tasks.progress + GIVE_BACK
         if now < due:
@@ -350,43 +343,38 @@ class Manager:
             self._lose_link(self._link.over)
 
     def _lose_link(self, reason: str) -> None:
-        if not self.loop.running or self._search is not None:
+        if not self.loop.running or self.succession.search is not None:
             return
-        now = time.monotonic()
-        left = self._keep_for - (now - self.lost_at if self.lost_at else 0.0)
-        if self._accepted:
-            self.lost_at, left = now, self._keep_for
-        if self.lost_at and self._meet is not None and left > 0:
-            self._look_for_successor(reason, left)
+        patience = self.succession.lost(self._accepted)
+        if patience > 0:
+            self._look_for_successor(reason, patience)
             return
-        self.never_accepted = not self._accepted and not self.lost_at
-        self.leave(reason, reconnect=self._accepted or bool(self.lost_at))
+        self.never_accepted = not self.succession.lost_at
+        self.leave(reason, reconnect=not self.never_accepted)
 
     # ----- another DataFlowKernel takes the place of a lost one
 
     def _look_for_successor(self, reason: str, patience: float) -> None:
         """Keep the workers busy, and look for the DataFlowKernel that takes the place of the lost one."""
         log.info("%s; %d tasks go on for %.0f s at most", reason, len(self.tasks), patience)
-        assert self._meet is not None
         self._accepted = False
 
         def failed(why: str, over: bool) -> None:
             words = f"the run is over: {why}" if over else reason
             self.loop.post(lambda: self.leave(words, reconnect=not over))
 
-        self._search = SuccessorSearch(
-            self._meet, lambda connected: self.loop.post(lambda: self._meet_successor(connected)), failed
-        )
         # Later, because a method of the link may have called us.
         self.loop.post(self._link.drop)
-        self._search.begin(patience)
+        self.succession.begin(
+            patience, lambda connected: self.loop.post(lambda: self._meet_successor(connected)), failed
+        )
 
     def _meet_successor(self, connected: Connected) -> None:
         """Go on with another DataFlowKernel: it learns which tasks are here, and how others have ended meanwhile."""
         if not self.loop.running:
             connected.link.close()
             return
-        self._search = None
+        self.succession.search = None
         self._hello = msgspec.structs.replace(
             self._hello, manager=connected.name, nonce=connected.name.rpartition("-")[2], held=self.tasks.held()
         )
@@ -408,7 +396,7 @@ class Manager:
         kept = len(self._hello.held) - len(disowned)
         log.info("goes on as %s: %d of %d tasks are kept", self._hello.manager, kept, len(self._hello.held))
         self._hello = msgspec.structs.replace(self._hello, held=())
-        self.lost_at = 0.0
+        self.succession.lost_at = 0.0
 
     def _received(self, messages: list[WireMessage], frames: Sequence[Buffer]) -> None:
         tasks, others = self.tasks.received(messages, frames)
@@ -431,7 +419,7 @@ class Manager:
                 self._cancel(task)
             case ManagerAccepted(disowned=disowned):
                 self._accepted = True
-                if self.lost_at:
+                if self.succession.lost_at:
                     self._successor_accepted(disowned)
             case ManagerGivenUp(reason=reason):
                 self.leave(f"the DataFlowKernel has given it up: {reason}", reconnect=True)

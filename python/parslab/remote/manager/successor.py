@@ -1,12 +1,14 @@
 """Look for the DataFlowKernel that takes the place of a lost one, while workers go on [shell].
 
 An attempt to connect may take seconds.  So a thread makes the attempts, and the loop of the manager goes on.
+A :class:`Succession` says whether and for how long a manager keeps its tasks meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from parslab.errors import ConfigurationError
@@ -18,9 +20,60 @@ if TYPE_CHECKING:
 
     from parslab.remote.manager.meeting import Connected
 
-__all__ = ["SuccessorSearch"]
+__all__ = ["Succession", "SuccessorSearch"]
 
 log = logging.getLogger("parslab.manager")
+
+
+class Succession:
+    """How a manager gets from a lost DataFlowKernel to the next one, and for how long its tasks go on meanwhile.
+
+    Parameters
+    ----------
+    meet
+        Connects to the DataFlowKernel of the run within so many seconds, as ``meeting.meet`` does; None: there is no
+        way, and the tasks end with the connection.
+    keep_for
+        Seconds for which tasks go on without a DataFlowKernel.
+
+    Attributes
+    ----------
+    lost_at
+        When the last DataFlowKernel was lost (``time.monotonic``); 0 while there is one.
+    search
+        The search for the next one; None while there is a connection.
+    """
+
+    def __init__(self, meet: Callable[[float], Connected] | None = None, keep_for: float = 0.0) -> None:
+        self.lost_at = 0.0
+        self.search: SuccessorSearch | None = None
+        self._meet = meet
+        self._keep_for = keep_for
+
+    def lost(self, accepted: bool) -> float:
+        """Note that a connection broke; return the seconds for which tasks go on, 0 if they do not.
+
+        Parameters
+        ----------
+        accepted
+            Whether the DataFlowKernel at the other end had accepted the manager.
+        """
+        now = time.monotonic()
+        if accepted:
+            self.lost_at = now
+        if not self.lost_at or self._meet is None:
+            return 0.0
+        return max(0.0, self._keep_for - (now - self.lost_at))
+
+    def end(self) -> None:
+        """Keep no tasks from now on: another node may have them."""
+        self._keep_for = 0.0
+
+    def begin(self, patience: float, found: Callable[[Connected], None], failed: Callable[[str, bool], None]) -> None:
+        """Search for so many seconds; see :class:`SuccessorSearch` for the calls."""
+        assert self._meet is not None
+        self.search = SuccessorSearch(self._meet, found, failed)
+        self.search.begin(patience)
 
 
 class SuccessorSearch:
