@@ -71,6 +71,9 @@ def test_what_blocks_run_goes_on(sandbox: Sandbox, tmp_path: Path, address: str 
             if end == "before":
                 gate.touch()
             until(lambda: managers_here(dfk), 30)
+            if end == "before":
+                # What ends in the last moment before a loss may be missing in the event log.
+                assert [future.result(60) for future in going] == [0, 1]
         gate.touch()
         assert [future.result(60) for future in going] == [0, 1]
         assert [future.result(60) for future in more] == [number * number for number in range(50)]
