@@ -380,6 +380,19 @@ def test_what_is_here_goes_on_under_the_next_kernel(keeper: Bench) -> None:
     assert keeper.manager._hello.held == ()
 
 
+def test_the_last_outcomes_are_sent_again_because_the_lost_kernel_may_not_have_written_them(keeper: Bench) -> None:
+    keeper.hears(run(1), run(2), run(3))
+    one, two, three = keeper.jobs()
+    keeper.manager.tasks.ended(one, outcome(1, ended=keeper.now), [], "w")
+    keeper.manager.tasks.ended(two, outcome(2, ended=keeper.now), [b"large"], "w")
+    keeper.round()
+    keeper.breaks(found())
+    keeper.manager.tasks.ended(three, outcome(3, ended=keeper.now), [], "w")
+    link = keeper.next_kernel()
+    assert link.said.pop(0).held == (HeldTask(1, 0, 0.0), HeldTask(3, 0, 0.0))
+    assert [message.task for message in keeper.round() if isinstance(message, Outcome)] == [1, 3]
+
+
 def test_what_nobody_wants_is_forgotten_and_its_next_attempt_is_not(keeper: Bench) -> None:
     keeper.hears(run(1), run(2))
     one, two = keeper.jobs()
@@ -388,7 +401,7 @@ def test_what_nobody_wants_is_forgotten_and_its_next_attempt_is_not(keeper: Benc
     one.worker = "w"
     keeper.breaks(found())
     keeper.next_kernel()
-    keeper.hears(ManagerAccepted((1, 2)))
+    keeper.hears(ManagerAccepted(((1, 0), (2, 0), (2, 7))))
     assert stopped == [1]  # the other one is at no worker
     assert two.state is TaskState.cancelled
     assert keeper.manager.tasks.find(1) is None

@@ -451,7 +451,7 @@ class ManagerService:
         self._report(manager)
         self.controller.manager_joined(hello.block, hello.manager, hello.host)
 
-    def _adopt(self, manager: ConnectedManager, held: Sequence[HeldTask]) -> tuple[int, ...]:
+    def _adopt(self, manager: ConnectedManager, held: Sequence[HeldTask]) -> tuple[tuple[int, int], ...]:
         """Go on with tasks that a manager has kept; return those of them that it has to stop."""
         now, queue = self._host.now(), self.queue
         # In MPI mode managers keep no tasks, because nobody else knows the nodes of these.
@@ -462,8 +462,8 @@ class ManagerService:
             self._tasks.sent(task, since or now, manager.name)
             if since:
                 self._tasks.begun(task, since, manager.name)
-        kept = {task.id for task, _ in adopted}
-        return tuple(one.task for one in held if one.task not in kept)
+        kept = {(task.id, task.attempt) for task, _ in adopted}
+        return tuple(one[:2] for one in held if one[:2] not in kept)
 
     def _refusal(self, hello: ManagerHello) -> str:
         reason = misfit(hello, _PYTHON, self.run.package)

@@ -375,20 +375,28 @@ class Manager:
             connected.link.close()
             return
         self.succession.search = None
+        waiting, frames = self._outbox.take()
+        ended = [message for message in waiting if type(message) is Outcome]
+        # Those that were sent may have been lost with the connection, or with what was not written yet.
+        unsent = set(map(id, ended))
+        sent = [outcome for outcome in self.tasks.recent if id(outcome) not in unsent]
         self._hello = msgspec.structs.replace(
-            self._hello, manager=connected.name, nonce=connected.name.rpartition("-")[2], held=self.tasks.held()
+            self._hello,
+            manager=connected.name,
+            nonce=connected.name.rpartition("-")[2],
+            held=self.tasks.held((*sent, *ended)),
         )
         self._last_seen = self.tasks.progress = self._clock()
         self._link = connected.link
-        waiting, frames = self._outbox.take()
         self._outbox.messages += self._states.values()
+        self._outbox.messages += sent
         if self._drain_reason:
             self._outbox.messages.append(ManagerDraining(self._drain_reason))
         self._outbox.messages += (message for message in waiting if type(message) in _KEPT)
         self._outbox.frames += frames
         self._begin_link()
 
-    def _successor_accepted(self, disowned: Sequence[int]) -> None:
+    def _successor_accepted(self, disowned: Sequence[tuple[int, int]]) -> None:
         # It may give the number of a function that its log lacked to another function.
         self.pool.send_code_again()
         for task in self.tasks.disown(disowned):

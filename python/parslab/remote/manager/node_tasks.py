@@ -6,6 +6,7 @@ batch after each round of its loop.  Time is an argument.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from parslab.records.states import TaskState
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from parslab.wire.stream import Buffer
 
 __all__ = ["NodeTasks", "Outbox", "TaskOnNode"]
+
+
+_RECENT = 1024
+"""The most outcomes that are kept, all without frames: more than end in the time between two writes of the log."""
 
 
 class Outbox:
@@ -75,6 +80,8 @@ class NodeTasks:
         Measures tasks that run for long; None where nothing can be measured.
     progress
         When the last task ended, or when the first one arrived at an empty queue.
+    recent
+        The last outcomes, for another DataFlowKernel: the lost one may not have written them.
     changed
         Whether workers may have become busy or idle since the last report to monitoring.
     """
@@ -87,6 +94,7 @@ class NodeTasks:
         self._tasks: dict[int, TaskOnNode] = {}
         # Kept although workers have them: a worker that replaces a dead one needs all of them again.
         self._functions: dict[int, tuple[DefineFunction, Buffer]] = {}
+        self.recent: deque[Outcome] = deque(maxlen=_RECENT)
         self._stopping: dict[int, TaskOnNode] = {}
         """Disowned tasks that workers have not stopped yet."""
         self._postponed: list[TaskOnNode] = []
@@ -142,20 +150,22 @@ class NodeTasks:
         """Forget all tasks: no worker will run them."""
         self._tasks.clear()
 
-    def held(self) -> tuple[HeldTask, ...]:
-        """Return the tasks that are here, and those whose outcomes wait to be sent."""
-        ended = [
-            HeldTask(message.task, message.attempt, 0.0)
-            for message in self._outbox.messages
-            if type(message) is Outcome
-        ]
-        return (*ended, *(HeldTask(task.id, task.attempt, task.since) for task in self._tasks.values()))
+    def held(self, ended: Iterable[Outcome]) -> tuple[HeldTask, ...]:
+        """Return the tasks that are here, and those of some outcomes."""
+        return (
+            *(HeldTask(outcome.task, outcome.attempt, 0.0) for outcome in ended),
+            *(HeldTask(task.id, task.attempt, task.since) for task in self._tasks.values()),
+        )
 
-    def disown(self, numbers: Iterable[int]) -> list[TaskOnNode]:
-        """Forget tasks that the DataFlowKernel does not want from this node; return those that workers have."""
-        found = [task for number in numbers if (task := self._tasks.pop(number, None)) is not None]
-        for task in found:
-            task.state = TaskState.cancelled
+    def disown(self, attempts: Iterable[tuple[int, int]]) -> list[TaskOnNode]:
+        """Forget attempts that the DataFlowKernel does not want from this node; return those that workers have."""
+        found = []
+        for number, attempt in attempts:
+            task = self._tasks.get(number)
+            if task is not None and task.attempt == attempt:
+                del self._tasks[number]
+                task.state = TaskState.cancelled
+                found.append(task)
         at_workers = [task for task in found if task.worker is not None]
         self._stopping.update((task.id, task) for task in at_workers)
         return at_workers
@@ -211,6 +221,8 @@ class NodeTasks:
         self._outbox.messages.append(outcome)
         if frames:
             self._outbox.frames += frames
+        else:
+            self.recent.append(outcome)
 
     def failed(self, task: TaskOnNode, failure: Failure, now: float, worker: str) -> None:
         """Report that the worker of a task died."""

@@ -116,8 +116,9 @@ class ManagerBroken(WireMessage, tag=97):
 class ManagerAccepted(WireMessage, tag=98):
     """(DataFlowKernel) The manager is accepted, and gets tasks from now on."""
 
-    disowned: tuple[int, ...] = ()
-    """Tasks of its hello that nobody wants from it any more: it stops them, and does not report their ends."""
+    disowned: tuple[tuple[int, int], ...] = ()
+    """Tasks of its hello, with their attempts, that nobody wants from it: it stops them, and does not report their
+    ends."""
 
 
 class ManagerGivenUp(WireMessage, tag=99):
