@@ -102,10 +102,10 @@ class Life:
         self.dfk, self.run_dir = facts["dfk"], Path(facts["run_dir"])
         self.busy(1)
 
-    def busy(self, times: int) -> None:
-        """Wait until each of its workers has begun so many tasks."""
+    def busy(self, times: int, *labels: str) -> None:
+        """Wait until each worker of these executors, or of all, has begun so many tasks."""
         begun = self.sandbox.root / "begun"
-        for label in ("llex", "htex"):
+        for label in labels or ("llex", "htex"):
             until(lambda label=label: len(list(begun.glob(f"{label}-*"))) >= times, 30, f"{label} is busy")  # type: ignore[misc]
 
     def does(self, source: str) -> None:
@@ -214,16 +214,18 @@ def kernel_alone(life: Life) -> None:
 
 
 def kernel_again(life: Life) -> None:
-    """It is started again once, and its tasks with it."""
+    """It is started again once, and the tasks of its own workers with it; those of its block go on."""
     lost = below(life.dfk)
-    keeps = {life.part("manager"), life.part("block")}
+    stay = [life.part("block"), life.part("manager")]
+    may_stay = {*stay, *below(life.part("manager"))}
     os.kill(life.dfk, signal.SIGKILL)
-    for pid in set(lost) - keeps:
+    for pid in set(lost) - may_stay:
         until(is_gone(pid), 10)
-    life.busy(2)
+    life.busy(2, "llex")
     life.does("emit(dfk=dfk.pid)")
     life.dfk = life.script.read_json()["dfk"]
     assert life.dfk not in lost
+    assert all(map(alive, stay))
 
 
 def together(*names: str) -> Callable[[Life], None]:
