@@ -10,12 +10,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import cloudpickle
+import psutil
 import pytest
 
 from parslab import python_app
 from tests.process.blocks import blocks_run, managers, workers
 from tests.process.panel import notices, picture
-from tests.process.sandbox import is_gone, until
+from tests.process.sandbox import is_gone, until, workers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +32,8 @@ def stay(number: int, log: Path, gate: Path) -> int:
     """Leave a line for each execution, and wait until the gate is there."""
     with log.open("ab", 0) as file:
         file.write(b"%d\n" % number)
-    while not gate.exists():
-        time.sleep(0.01)
+        while not gate.exists():
+            time.sleep(0.01)
     return number
 
 
@@ -43,6 +44,11 @@ def square(number: int) -> int:
 
 def executions(log: Path) -> Counter[int]:
     return Counter(map(int, log.read_text().split())) if log.exists() else Counter()
+
+
+def busy(worker: int, log: Path) -> bool:
+    """Whether a worker has the log open, because it runs ``stay``."""
+    return any(file.path == str(log) for file in psutil.Process(worker).open_files())
 
 
 def managers_here(dfk: DataFlowKernel) -> list[int]:
@@ -96,6 +102,29 @@ def test_what_no_manager_brings_back_runs_again(sandbox: Sandbox, tmp_path: Path
         assert future.result(60) == 7
         expected = "1 task that managers had runs again: no manager has come back with it; 0 go on where they were."
         until(lambda: expected in notices(dfk))
+    sandbox.assert_empty()
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_manager_that_comes_back_too_late_stops_its_task(sandbox: Sandbox, tmp_path: Path, blocks: int) -> None:
+    """The next attempt runs on the other block, or on the same one."""
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    with blocks_run(sandbox, blocks=blocks, workers=1, heartbeat_period=5.0, heartbeat_threshold=60.0) as dfk:
+        until(lambda: len(managers_here(dfk)) == blocks)
+        future = stay(7, log, gate)
+        until(lambda: executions(log) == Counter([7]))
+        # Not the other one, which has no task.
+        (late,) = [pid for pid in managers(dfk.pid) if any(busy(worker, log) for worker in workers_of(pid))]
+        os.kill(late, signal.SIGSTOP)
+        kill(dfk)
+        expected = "1 task that managers had runs again: no manager has come back with it; 0 go on where they were."
+        until(lambda: expected in notices(dfk), 30)
+        os.kill(late, signal.SIGCONT)
+        until(lambda: executions(log) == Counter([7, 7]), 30)
+        gate.touch()
+        assert future.result(60) == 7
+        assert [square(number).result(60) for number in range(4)] == [0, 1, 4, 9]
+        assert executions(log) == Counter([7, 7])
     sandbox.assert_empty()
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HeldTasks"]
 
-_FIRST = 5.0
-"""Seconds within which the first manager comes back."""
+_FIRST = 10.0
+"""Seconds within which the first manager comes back: as long as managers keep their tasks."""
 _NEXT = 2.0
 """Seconds after one manager within which the next one comes back: a thousand of them take their time."""
 

@@ -76,8 +76,8 @@ def test_a_retried_task_is_not_held_back() -> None:
 
 def test_each_manager_gives_the_next_ones_time() -> None:
     lost = Lost(1)
-    assert lost.held.deadline == 105.0
+    assert lost.held.deadline == 110.0
     lost.claimed(now=101.0)
-    assert lost.held.deadline == 105.0
-    lost.claimed(now=104.5)
-    assert lost.held.deadline == 106.5
+    assert lost.held.deadline == 110.0
+    lost.claimed(now=109.5)
+    assert lost.held.deadline == 111.5
