@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 import parslab
+from parslab.dataflow.persistence.log_format import MoveItem, entries, log_folder
 from tests.process.panel import picture
 from tests.process.sandbox import workers_of
 
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from parslab import AppFuture, DataFlowKernel
     from tests.process.sandbox import Sandbox
 
-__all__ = ["Ends", "attempts", "block_leaders", "blocks_run", "executor", "managers", "workers"]
+__all__ = [
+    "Ends",
+    "attempts",
+    "block_leaders",
+    "blocks_run",
+    "executor",
+    "managers",
+    "managers_here",
+    "workers",
+    "written",
+]
 
 HEARTBEAT = {"heartbeat_period": 0.3, "heartbeat_threshold": 1.5}
 
@@ -71,6 +82,17 @@ def workers(dfk: int) -> list[int]:
         with contextlib.suppress(psutil.Error):
             found += workers_of(manager)
     return found
+
+
+def managers_here(dfk: DataFlowKernel) -> list[int]:
+    """The managers that are connected."""
+    return [row.pid for row in picture(dfk).managers if row.state == "ready"]
+
+
+def written(dfk: DataFlowKernel, *futures: AppFuture) -> bool:
+    """Whether the event log says that workers have these tasks: the next DataFlowKernel knows only what it says."""
+    items = [item for _, item in entries(log_folder(str(dfk.run_dir))) if isinstance(item, MoveItem)]
+    return {future.task_id for future in futures} <= {task for item in items for task in item.tasks}
 
 
 def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:

@@ -25,7 +25,7 @@ from parslab.errors import DataFlowKernelLost
 from parslab.executors import LowLatencyExecutor, ThreadPoolExecutor
 from parslab.records import panel
 from parslab.wire.notebooks import NotebookPlace
-from tests.process.blocks import executor
+from tests.process.blocks import executor, written
 from tests.process.panel import notices, picture
 from tests.process.sandbox import Sandbox, error_of, is_gone, until, within
 
@@ -356,7 +356,7 @@ def test_tasks_of_blocks_go_on_where_they_are(sandbox: Sandbox, tmp_path: Path) 
             assert add(1).result(30) == 1
             blocks = [(row.block, row.job) for row in dfk.blocks()]
             going = stay(gate, log)
-            until(log.exists)
+            until(lambda: log.exists() and written(dfk, going))
             more = [add(number) for number in range(100)]
             kill(dfk)
             gate.touch()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from parslab import python_app
-from tests.process.blocks import blocks_run, managers, workers
+from tests.process.blocks import blocks_run, managers, managers_here, workers, written
 from tests.process.panel import notices, picture
 from tests.process.sandbox import is_gone, until, workers_of
 
@@ -51,11 +51,6 @@ def busy(worker: int, log: Path) -> bool:
     return any(file.path == str(log) for file in psutil.Process(worker).open_files())
 
 
-def managers_here(dfk: DataFlowKernel) -> list[int]:
-    """The managers that are connected."""
-    return [row.pid for row in picture(dfk).managers if row.state == "ready"]
-
-
 def kill(dfk: DataFlowKernel) -> None:
     pid = dfk.pid
     os.kill(pid, signal.SIGKILL)
@@ -69,7 +64,7 @@ def test_what_blocks_run_goes_on(sandbox: Sandbox, tmp_path: Path, address: str 
     log, gate = tmp_path / "log", tmp_path / "gate"
     with blocks_run(sandbox, address=address) as dfk:
         going = [stay(number, log, gate) for number in range(2)]
-        until(lambda: len(executions(log)) == 2)
+        until(lambda: len(executions(log)) == 2 and written(dfk, *going))
         more = [square(number) for number in range(50)]
         processes = workers(dfk.pid)
         for _ in range(2):
@@ -90,7 +85,7 @@ def test_what_no_manager_brings_back_runs_again(sandbox: Sandbox, tmp_path: Path
     log, gate = tmp_path / "log", tmp_path / "gate"
     with blocks_run(sandbox) as dfk:
         future = stay(7, log, gate)
-        until(lambda: executions(log) == Counter([7]))
+        until(lambda: executions(log) == Counter([7]) and written(dfk, future))
         found = managers(dfk.pid)
         for manager in found:
             os.kill(manager, signal.SIGSTOP)
@@ -112,7 +107,7 @@ def test_a_manager_that_comes_back_too_late_stops_its_task(sandbox: Sandbox, tmp
     with blocks_run(sandbox, blocks=blocks, workers=1, heartbeat_period=5.0, heartbeat_threshold=60.0) as dfk:
         until(lambda: len(managers_here(dfk)) == blocks)
         future = stay(7, log, gate)
-        until(lambda: executions(log) == Counter([7]))
+        until(lambda: executions(log) == Counter([7]) and written(dfk, future))
         # Not the other one, which has no task.
         (late,) = [pid for pid in managers(dfk.pid) if any(busy(worker, log) for worker in workers_of(pid))]
         os.kill(late, signal.SIGSTOP)
@@ -132,7 +127,7 @@ def test_a_task_that_is_cancelled_meanwhile_is_stopped(sandbox: Sandbox, tmp_pat
     log, gate = tmp_path / "log", tmp_path / "gate"
     with blocks_run(sandbox, workers=1) as dfk:
         future = stay(7, log, gate)
-        until(lambda: executions(log) == Counter([7]))
+        until(lambda: executions(log) == Counter([7]) and written(dfk, future))
         kill(dfk)
         assert future.cancel()
         # The only worker is free again, although nobody has opened the gate.

@@ -18,7 +18,7 @@ import pytest
 import parslab
 from parslab import python_app
 from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run
-from tests.process.blocks import attempts
+from tests.process.blocks import attempts, managers_here, written
 from tests.process.panel import picture
 from tests.process.restarted_run import RestartedRun
 from tests.process.sandbox import until
@@ -153,11 +153,11 @@ def test_results_go_on_under_the_same_jobs(sandbox: Sandbox, tmp_path: Path) -> 
         until(lambda: sorted(slurm_jobs(dfk.run).values()) == ["PENDING", "RUNNING"], 20, "one runs and one waits")
         jobs = slurm_jobs(dfk.run)
         going = begin(log, 5, gates[1])
-        until(lambda: attempts(log)[5] == 1, 20)
+        until(lambda: attempts(log)[5] == 1 and written(dfk, going), 20)
         after = begin(log, 6, gates[2])
         before = dfk.pid
         os.kill(before, signal.SIGKILL)
-        until(lambda: dfk.pid != before, 60, "it is started again")
+        until(lambda: dfk.pid != before and managers_here(dfk), 60, "it is started again, and its manager is back")
         for gate in gates[1:]:
             gate.touch()
         assert [future.result(40) for future in (going, after)] == [(5, job), (6, job)]
