@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.local import LocalProvider
+    from parslab.providers.ssh.provider import SSHProvider
     from parslab.serialize.future_types import register_future_type
     from parslab.serialize.identity.calls import id_for_memo
 
@@ -78,6 +79,7 @@ __all__ = [
     "MpiExecLauncher",
     "MpiRunLauncher",
     "PBSProProvider",
+    "SSHProvider",
     "SimpleLauncher",
     "SingleNodeLauncher",
     "SlurmProvider",
@@ -131,6 +133,7 @@ _WHERE = {
     "MpiExecLauncher": "parslab.launchers",
     "MpiRunLauncher": "parslab.launchers",
     "PBSProProvider": "parslab.providers.batch.pbspro",
+    "SSHProvider": "parslab.providers.ssh.provider",
     "SimpleLauncher": "parslab.launchers",
     "SingleNodeLauncher": "parslab.launchers",
     "SlurmProvider": "parslab.providers.batch.slurm",

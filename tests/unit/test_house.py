@@ -62,7 +62,7 @@ PARTS = {
     "client": ("", "handle", "local", "calls", "transport", "process", "futures"),
     "monitoring": ("parsl_database", "report", "", "view", "store"),
     "remote": ("manager", "files", "pool", "software", "worker", ""),
-    "providers": ("batch", ""),
+    "providers": ("batch", "ssh", ""),
 }
 """The sub-packages of a package from the top down; "" is its own folder. An import may point down only."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any, ClassVar
 
 from parslab.addresses import is_loopback, own_address
@@ -53,6 +53,10 @@ def __getattr__(name: str) -> Any:
 
 
 _SETS = re.compile(r"list:\d+(-\d+)?(,\d+(-\d+)?)*(:\d+(-\d+)?(,\d+(-\d+)?)*)*")
+
+
+_REMOTE_THRESHOLD = 120.0
+"""The default of heartbeat_threshold for nodes that are reached over other networks."""
 
 
 class _Accelerators(Option):
@@ -163,7 +167,8 @@ class HighThroughputExecutor(Executor):
     heartbeat_period
         Seconds between two heartbeats of a manager, and of the DataFlowKernel.
     heartbeat_threshold
-        Seconds without a heartbeat after which the other side counts as lost.
+        Seconds without a heartbeat after which the other side counts as lost; 120 s by default where a provider reaches
+        its nodes over other networks (:class:`~parslab.providers.SSHProvider`).
     drain_period
         Seconds after which a manager takes no more tasks, and leaves when it has finished those that it holds.  A
         value a little below the walltime of the blocks lets running tasks finish.
@@ -178,12 +183,14 @@ class HighThroughputExecutor(Executor):
     threads_per_worker
         Threads that numerical libraries (BLAS, OpenMP) may use in each worker; None divides the cores of the node.
     python
-        The interpreter that runs the managers; None means the path of this interpreter.  It needs the same version of
+        The interpreter that runs the managers; None means the path of this interpreter, and ``python3`` on hosts that
+        are reached by ssh.  It needs the same version of
         Python (3.x) and of parslab.
     sample_period
         Seconds between two samples of the load of nodes and tasks.
     shared_filesystem
-        Whether the nodes see the files of this host at the same paths.  If not, the Files that apps read and write move
+        Whether the nodes see the files of this host at the same paths; by default all do, except those of
+        :class:`~parslab.providers.SSHProvider`.  If not, the Files that apps read and write move
         over the encrypted connections of the run, and nodes pass them on to each other.
     file_cache_size
         GB of such files that a node keeps at most; the disks of nodes differ too much for one default to be right.
@@ -307,6 +314,19 @@ class HighThroughputExecutor(Executor):
         "launcher": "give it to the provider: SlurmProvider(launcher=...)",
     }
 
+    @property
+    def _on_remote_hosts(self) -> bool:
+        return isinstance(self.provider, Provider) and self.provider.remote
+
+    def complete(self, given: Set[str]) -> None:
+        if not self._on_remote_hosts:
+            return
+        if "shared_filesystem" not in given:
+            self.shared_filesystem = False
+        if "heartbeat_threshold" not in given:
+            # A link over other networks may fail for a while, and TCP takes as long again to notice that it is back.
+            self.heartbeat_threshold = max(_REMOTE_THRESHOLD, 2 * self.heartbeat_period)
+
     def check(self) -> None:
         if self.heartbeat_threshold <= self.heartbeat_period:
             raise ConfigurationError(
@@ -353,7 +373,7 @@ class HighThroughputExecutor(Executor):
     def settings(self) -> HighThroughputSettings:
         local = isinstance(self.provider, LocalProvider)
         address = None if self.address is None else own_address(self.address, "HighThroughputExecutor")
-        if address is not None and is_loopback(address) and not local:
+        if address is not None and is_loopback(address) and not local and not self._on_remote_hosts:
             raise ConfigurationError(
                 f"HighThroughputExecutor: address {self.address} can be reached from this host only, but the blocks of "
                 f"{type(self.provider).__name__} run on others: leave it out, or give one that they can reach."
@@ -366,7 +386,8 @@ class HighThroughputExecutor(Executor):
             port=self.port,
             manager_selector=self.manager_selector,
             hold_after=self.hold_after,
-            python=self.python or sys.executable,
+            # The path of this interpreter means nothing on another system; there worker_init activates one.
+            python=self.python or ("python3" if self._on_remote_hosts else sys.executable),
         )
 
     def _tasks_at_a_time(self) -> int | None:
@@ -400,6 +421,8 @@ def _provider_settings(provider: Provider) -> ProviderSettings:
     return ProviderSettings(
         description=encoded(provider),
         local=isinstance(provider, LocalProvider),
+        remote=provider.remote,
+        tunnelled=provider.tunnelled,
         nodes_per_block=provider.nodes_per_block,
         init_blocks=provider.init_blocks,
         min_blocks=provider.min_blocks,

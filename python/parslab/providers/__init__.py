@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.local import LocalProvider
+    from parslab.providers.ssh.provider import SSHProvider
 
 __all__ = [
     "CobaltProvider",
@@ -30,6 +31,7 @@ __all__ = [
     "PBSProProvider",
     "Provider",
     "Runner",
+    "SSHProvider",
     "SlurmProvider",
     "SubmitError",
     "TorqueProvider",
@@ -46,6 +48,7 @@ _WHERE = {
     "PBSProProvider": "batch.pbspro",
     "Provider": "base",
     "Runner": "base",
+    "SSHProvider": "ssh.provider",
     "SlurmProvider": "batch.slurm",
     "SubmitError": "base",
     "TorqueProvider": "batch.torque",

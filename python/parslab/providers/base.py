@@ -66,6 +66,10 @@ class Job(msgspec.Struct, frozen=True):
     """The path of the job's script."""
     stdout: str
     stderr: str
+    python: str = ""
+    """The interpreter of the managers; empty where the job runs no manager."""
+    invitation: str = ""
+    """The file by which managers find the run, for a provider that takes it to its nodes; empty for all others."""
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -174,6 +178,12 @@ class Provider(Description):
     worker_init = Text("", empty=True)
     cmd_timeout = Duration(20.0, low=0.1)
 
+    remote: ClassVar[bool] = False
+    """Whether its nodes share no file system with this host.
+
+    Such a provider takes ``Job.invitation`` to its nodes, and gives managers its path there in the environment variable
+    ``PARSLAB_INVITATION``.
+    """
     commands: ClassVar[tuple[str, ...]] = ()
     """Programs of the scheduler that must be on the PATH of this host."""
     positional: ClassVar[tuple[str, ...]] = (
@@ -193,6 +203,11 @@ class Provider(Description):
         "script_dir": "scripts are kept in the run's folder",
         "tasks_per_node": "the executor decides how many workers each node has",
     }
+
+    @property
+    def tunnelled(self) -> bool:
+        """Return whether managers reach this host only at its loopback address, because the provider has a tunnel."""
+        return False
 
     def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:
         options = dict(options)

@@ -38,6 +38,7 @@ from parslab.records.states import BlockState
 from parslab.wire.descriptors import using_spare, with_user_limit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["LocalProvider", "LocalRunner"]
@@ -76,7 +77,7 @@ class LocalProvider(Provider):
         return script_text(self, job)
 
     def runner(self, folder: Path) -> LocalRunner:
-        return LocalRunner(self)
+        return LocalRunner(self.script)
 
 
 class LocalRunner:
@@ -84,8 +85,8 @@ class LocalRunner:
 
     Parameters
     ----------
-    provider
-        The provider whose scripts it runs.
+    script
+        Returns the text of a job's script.
     grace
         Seconds between asking a block to end and killing it.
     """
@@ -94,17 +95,17 @@ class LocalRunner:
     # Only the killed process could start the block.  At most, a child of it had not yet become the block's script.
     late_arrival = 3.0
 
-    def __init__(self, provider: LocalProvider, grace: float = 2.0) -> None:
+    def __init__(self, script: Callable[[Job], str], grace: float = 2.0) -> None:
         # No other runner may ask for these blocks, because only this one knows them.
         self.group = f"this host {id(self)}"
-        self._provider = provider
+        self._script = script
         self._grace = grace
         # Threads of one controller write to it without a lock, because each write is one operation.
         self._blocks: dict[str, _Block] = {}
 
     def submit(self, job: Job) -> str:
         try:
-            using_spare(lambda: write_atomically(job.script, self._provider.script(job), 0o700))
+            using_spare(lambda: write_atomically(job.script, self._script(job), 0o700))
             block = using_spare(lambda: _start(job))
         except OSError as error:
             if not os.path.isdir(os.path.dirname(job.script)):

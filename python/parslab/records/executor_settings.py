@@ -79,6 +79,10 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     description: EncodedDescription
     local: bool = False
     """Whether its blocks run on this host."""
+    remote: bool = False
+    """Whether its nodes share no file system with this host, so that it takes the invitation of managers to them."""
+    tunnelled: bool = False
+    """Whether managers reach this host only at its loopback address, through a tunnel of the provider."""
     nodes_per_block: _Several = 1
     init_blocks: _Count = 1
     min_blocks: _Count = 0

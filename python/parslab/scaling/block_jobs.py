@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parslab.records.events import BlockMoved, NoticeRaised
 from parslab.records.states import BlockState
 from parslab.scaling.background_calls import BackgroundCalls
 from parslab.scaling.failure_sentences import advice, end_of_output, mistakes
+from parslab.wire import invitations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from parslab.providers.base import Job, Runner
     from parslab.records.executor_settings import HighThroughputSettings
@@ -93,6 +94,9 @@ class BlockJobs:
         self._nodes = settings.provider.nodes_per_block
         self._owner, self._command, self._folder = owner, command, folder
         self._table, self._journal, self._clock, self._on_change = table, journal, clock, on_change
+        self._python = settings.python
+        invitation = Path(owner.run.run_dir) / invitations.file_name(settings.label)
+        self._invitation = str(invitation) if settings.provider.remote else ""
         self._warned = False
         self._postponed: dict[str, tuple[Block, int]] = {}
         """Blocks whose submission failed for a reason that passes, and the number of failures."""
@@ -121,6 +125,8 @@ class BlockJobs:
             script=f"{stem}.sh",
             stdout=f"{stem}.stdout",
             stderr=f"{stem}.stderr",
+            python=self._python,
+            invitation=self._invitation,
         )
 
     def submit(self, block: Block) -> None:

@@ -70,7 +70,7 @@ def open_listeners(
             case LowLatencySettings(address=str() as address, port=port):
                 wanted.append((pool, *addresses_for(address, local=False), port))
             case HighThroughputSettings(provider=provider, address=address, port=port):
-                wanted.append((pool, *addresses_for(address, local=provider.local), port))
+                wanted.append((pool, *addresses_for(address, local=provider.local or provider.tunnelled), port))
     if not wanted:
         return Listeners()
     from parslab.dataflow.network.local_managers import LocalManagers
@@ -161,7 +161,7 @@ def addresses_for(address: str | None, *, local: bool) -> tuple[list[str], list[
     address
         The address that its description names; None: the loopback when ``local``, else every address of this host.
     local
-        Whether its blocks run on this host.
+        Whether its managers reach this host at the loopback address.
     """
     if address is not None:
         return [address], [address]

@@ -172,7 +172,10 @@ class ManagerService:
             keep_tasks_for=KEEP_TASKS_FOR if self.run.resume and keeps_tasks(self.settings) else 0.0,
         )
         file = hub.write_invitation(invitations.file_name(self.label), invitation)
-        command = f"{python_path_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
+        if self.settings.provider.remote:
+            command = f'{shlex.quote(python)} -m parslab.remote.manager "$PARSLAB_INVITATION"'
+        else:
+            command = f"{python_path_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
         folder = Path(self.run.run_dir) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
         self.controller = ScalingController(self.settings, self, command, folder, clock=self._host.now)

@@ -1,0 +1,93 @@
+"""A real ssh and a real sshd, joined by a pipe: no port, no daemon, and nothing of the user's own ``~/.ssh``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["SSHServer"]
+
+_SSHD = """\
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+UseDNS no
+LogLevel ERROR
+{more}
+"""
+
+_HOST = """\
+Host {name}
+    ProxyCommand {sshd} -i -f {folder}/sshd-{name} -E {folder}/log-{name}
+    HostKeyAlias {name}
+    User {user}
+    IdentityFile {folder}/{key}
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile {folder}/known_hosts
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    ControlPath none
+"""
+
+
+@dataclass(frozen=True)
+class SSHServer:
+    """Some hosts that ssh reaches; all are this host.
+
+    Attributes
+    ----------
+    config
+        The configuration of ssh, for its option ``-F``.
+    """
+
+    config: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> SSHServer:
+        """Make keys and configurations; skip the test where there is no sshd."""
+        import getpass
+
+        sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        if sshd is None or shutil.which("ssh") is None:
+            pytest.skip("no ssh and sshd on this host")
+        if os.geteuid() == 0:
+            os.makedirs("/run/sshd", exist_ok=True)  # sshd of root wants it
+        for name in ("host_key", "key", "unknown_key"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        shutil.copyfile(folder / "key.pub", folder / "authorized_keys")
+        server = cls(folder / "config")
+        host_key = (folder / "host_key.pub").read_text()
+        # Name, key, what known_hosts has, more settings of its sshd.
+        for name, key, known, more in (
+            ("here", "key", host_key, ""),
+            ("there", "key", host_key, ""),
+            ("closed", "key", host_key, "AllowTcpForwarding no"),
+            ("stranger", "unknown_key", host_key, ""),
+            ("unseen", "key", "", ""),
+            ("changed", "key", (folder / "unknown_key.pub").read_text(), ""),
+        ):
+            (folder / f"sshd-{name}").write_text(_SSHD.format(folder=folder, more=more))
+            with open(folder / "known_hosts", "a") as file:
+                file.write(f"{name} {known}" if known else "")
+            with open(server.config, "a") as file:
+                file.write(_HOST.format(name=name, sshd=sshd, folder=folder, user=getpass.getuser(), key=key))
+        return server
+
+    @property
+    def options(self) -> list[str]:
+        """The options by which ssh finds the hosts."""
+        return ["-F", str(self.config)]
