@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["SSHServer"]
 
@@ -26,6 +25,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 UseDNS no
 LogLevel ERROR
+SetEnv HOME={folder} PATH={path}
 {more}
 """
 
@@ -66,6 +66,7 @@ class SSHServer:
             pytest.skip("no ssh and sshd on this host")
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)  # sshd of root wants it
+        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
         for name in ("host_key", "key", "unknown_key"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         shutil.copyfile(folder / "key.pub", folder / "authorized_keys")
@@ -80,12 +81,22 @@ class SSHServer:
             ("unseen", "key", "", ""),
             ("changed", "key", (folder / "unknown_key.pub").read_text(), ""),
         ):
-            (folder / f"sshd-{name}").write_text(_SSHD.format(folder=folder, more=more))
+            (folder / f"sshd-{name}").write_text(_SSHD.format(folder=folder, path=path, more=more))
             with open(folder / "known_hosts", "a") as file:
                 file.write(f"{name} {known}" if known else "")
             with open(server.config, "a") as file:
                 file.write(_HOST.format(name=name, sshd=sshd, folder=folder, user=getpass.getuser(), key=key))
         return server
+
+    def processes(self) -> dict[int, list[str]]:
+        """Return the command lines of all processes that were started by way of ssh, by their numbers."""
+        home = f"HOME={self.config.parent}".encode()
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if home in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().decode().split("\0")
+        return found
 
     @property
     def options(self) -> list[str]:

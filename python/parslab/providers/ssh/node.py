@@ -147,12 +147,20 @@ def marked(mark: str) -> "list[int]":
     return found
 
 
+def in_group(pid: int, group: int) -> bool:
+    """Return whether a process belongs to a group."""
+    try:
+        return os.getpgid(pid) == group
+    except OSError:
+        return False  # it has ended
+
+
 def end(group: int, mark: str, grace: float) -> None:
-    """Ask the processes of a group to end, and kill all marked ones that are left after ``grace`` seconds."""
+    """Ask the processes of a group to end, for ``grace`` seconds at most, and then kill all marked ones."""
     with contextlib.suppress(OSError):
         os.killpg(group, signal.SIGTERM)
     deadline = time.monotonic() + grace
-    while grace and marked(mark) and time.monotonic() < deadline:
+    while grace and any(in_group(pid, group) for pid in marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
     with contextlib.suppress(OSError):
         os.killpg(group, signal.SIGKILL)

@@ -37,7 +37,9 @@ _GRACE = 5.0
 _PATIENCE = 3.0
 """Seconds that an ssh has to end by itself; a link that is cut must not keep this process."""
 _BROKEN = 255
-"""The exit status of an ssh whose connection broke."""
+"""The exit status of an ssh that could not connect or whose connection broke."""
+NO_LOGIN, NO_CONNECTION = 5, 6
+"""The exit statuses of a block for these two; those of what runs on its hosts are in ``node.py``."""
 SEPARATOR = f"\n{'#' * 40} the command\n"
 """Divides the user's lines from the command in what the script passes on."""
 
@@ -121,8 +123,12 @@ class Login:
             connected = self._attend(process)
             status = process.wait()
         self.status = status if status >= 0 else 128 - status
-        if connected and status == _BROKEN and not self._stopping:
-            self._say(f"the connection to {self.host} broke, and what ran there for this block has ended with it.")
+        if not connected:
+            self.status = NO_LOGIN
+        elif status == _BROKEN:
+            self.status = NO_CONNECTION
+            if not self._stopping:
+                self._say(f"the connection to {self.host} broke, and what ran there for this block ends with it.")
 
     def stop(self) -> None:
         """Let the command on the host end."""
