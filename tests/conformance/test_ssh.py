@@ -25,6 +25,8 @@ from tests.process.sandbox import until
 from tests.ssh.server import SSHServer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from parslab.providers.base import Job, Runner
 
 
@@ -63,9 +65,9 @@ class TestSSH(ProviderSuite):
         """Return the oldest process of this name that belongs to the block."""
         if name in ("node", "bash"):
             wanted = "parslab-ssh-node" if name == "node" else "setsid"
-            return min(pid for pid, words in self.server.processes().items() if wanted in " ".join(words))
+            return oldest(pid for pid, words in self.server.processes().items() if wanted in " ".join(words))
         if name == "sshd":
-            return psutil.Process(min(self.server.processes())).ppid()
+            return psutil.Process(oldest(self.server.processes())).ppid()
         config = str(self.server.config.parent)
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -73,6 +75,10 @@ class TestSSH(ProviderSuite):
                 if config in " ".join(words) and (name in words or Path(words[0]).name.rstrip(":") == name):
                     return int(process.pid)
         raise AssertionError(f"no {name}")
+
+
+def oldest(pids: Iterable[int]) -> int:
+    return min(pids, key=lambda pid: psutil.Process(pid).create_time())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 For an executor with blocks the doctor first looks for the scheduler's commands.  Then it submits a job of one node
 that runs ``probe.py``, and at last it runs a task in a real run with one block.  The probe reports that it has
-started, which Python and packages the node has, and whether the node reaches this host.  Other executors only run the
+started, which Python and packages the node has, and whether the node reaches this host.  For hosts that are reached by
+ssh the probe runs through ssh, and tries both ways back.  Other executors only run the
 task.  The doctor cancels each job that it has submitted, also when the user interrupts.
 """
 
@@ -23,11 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.addresses import candidate_addresses
 from parslab.cli.findings import address_trouble, ended_trouble, python_trouble, tail
+from parslab.cli.ssh_hosts import examine_hosts
 from parslab.errors import ConfigurationError
 from parslab.executors.base import checked_settings
 from parslab.executors.high_throughput import HighThroughputExecutor
 from parslab.paths import python_path_prefix
 from parslab.providers.base import Job, SubmitError
+from parslab.providers.ssh.provider import SSHProvider
 from parslab.providers.user_provider import portable
 from parslab.records.executor_settings import HighThroughputSettings
 from parslab.records.states import ENDED, BlockState
@@ -116,21 +119,34 @@ def _examine_provider(
         )
     if getattr(provider, "commands", ()):
         _good("scheduler commands", ", ".join(shutil.which(c) or f"{c} (not here)" for c in provider.commands))
+    folder = _doctor_folder(config)
+    with _listening(settings) as addresses:
+        if dry_run:
+            print(printable(Probe(executor, folder, addresses).script()))
+        elif isinstance(provider, SSHProvider):
+            trouble = examine_hosts(provider, settings.python, addresses, timeout, _good)
+            if trouble:
+                raise Trouble(trouble)
+        else:
+            _examine_node(Probe(executor, folder, addresses).run(timeout))
+    # After a failure the folder stays, because the user needs its scripts and outputs.
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _doctor_folder(config: Config) -> Path:
+    """Return a new folder for the files of a probe."""
     root = Path(config.run_dir).expanduser().absolute()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="doctor-", dir=root))
+        return Path(tempfile.mkdtemp(prefix="doctor-", dir=root))
     except OSError as error:
         raise Trouble(
             f"The run folder {root} cannot be written ({error.strerror}): choose another one with Config(run_dir=...)."
         ) from error
-    with _listening(settings) as addresses:
-        probe = Probe(executor, folder, addresses)
-        if dry_run:
-            print(printable(probe.script()))
-            shutil.rmtree(folder)
-            return
-        report = probe.run(timeout)
+
+
+def _examine_node(report: dict[str, Any]) -> None:
+    """Show what the report of a probe says; raises Trouble if a manager could not run on that node."""
     trouble = python_trouble(report, sys.version_info[:3], version())
     if trouble:
         raise Trouble(trouble)
@@ -139,8 +155,6 @@ def _examine_provider(
     if trouble:
         raise Trouble(trouble)
     _good("the node reaches this host", f"at {report['reached']}")
-    # After a failure the folder stays, because the user needs its scripts and outputs.
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -148,7 +162,7 @@ def _listening(settings: HighThroughputSettings) -> Iterator[list[str]]:
     """Accept connections as the port for managers does; yields the addresses that managers would try."""
     # The run listens at the same addresses, so a firewall that stops the probe would also stop managers.
     hosts = [settings.address] if settings.address else candidate_addresses()
-    if settings.provider.local and not settings.address:
+    if (settings.provider.local or settings.provider.tunnelled) and not settings.address:
         hosts = ["127.0.0.1"]
     family = socket.AF_INET6 if all(":" in host for host in hosts) else socket.AF_INET
     hosts = [host for host in hosts if (":" in host) == (family == socket.AF_INET6)]

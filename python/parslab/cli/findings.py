@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["address_trouble", "ended_trouble", "python_trouble", "tail"]
+__all__ = ["address_trouble", "ended_trouble", "python_trouble", "tail", "ways_trouble"]
 
 _ENDS = {
     "failed": "has failed",
@@ -57,6 +57,30 @@ def address_trouble(report: Mapping[str, Any]) -> str:
         "connect to with HighThroughputExecutor(address=...), or have the firewall opened for HighThroughputExecutor("
         "port=...)."
     )
+
+
+def ways_trouble(host: str, tunnel: str, report: Mapping[str, Any], refusal: str) -> str:
+    """Explain why managers on a host that ssh reaches cannot connect to this one, and what to do; empty if they can.
+
+    Parameters
+    ----------
+    host
+        The host.
+    tunnel
+        The option ``tunnel`` of its provider.
+    report
+        The report of the probe.
+    refusal
+        Why there is no tunnel; empty if there is one.
+    """
+    if report["reached"] or (tunnel != "never" and not refusal):
+        return ""
+    if tunnel == "never":
+        return f"{address_trouble(report)[:-1]}, or let managers connect through ssh with SSHProvider(tunnel='auto')."
+    opened = "have AllowTcpForwarding set in its sshd"
+    if tunnel == "auto":
+        opened += ", or let it reach this host with HighThroughputExecutor(address=..., port=...)"
+    return f"{host} does not let managers connect through ssh ({refusal}): {opened}."
 
 
 def ended_trouble(state: str, reason: str, stdout: str, stderr: str, folder: str) -> str:

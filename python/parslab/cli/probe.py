@@ -39,8 +39,8 @@ def reached(addresses: "list[str]") -> "tuple[str, dict[str, str]]":
     return "", errors
 
 
-def main(folder: str, addresses: "list[str]") -> None:
-    """Write the report."""
+def main(folder: str, addresses: "list[str]", tunnel: str = "") -> None:
+    """Write the report into a folder, if one is named, and print it; try an address ``tunnel`` of this host, too."""
     modules = {name: imported(name) for name in MODULES}
     address, errors = reached(addresses)
     report = {
@@ -50,13 +50,15 @@ def main(folder: str, addresses: "list[str]") -> None:
         "modules": {name: {"version": found[0], "error": found[1]} for name, found in modules.items()},
         "reached": address,
         "unreached": errors,
+        "tunnel": reached([tunnel])[1].get(tunnel, "") if tunnel else "",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
     text = json.dumps(report)
-    path = os.path.join(folder, f"report-{socket.gethostname()}-{os.getpid()}.json")
-    with open(path + ".part", "w") as file:
-        file.write(text)
-    os.rename(path + ".part", path)  # the doctor must never read half of a report
+    if folder:
+        path = os.path.join(folder, f"report-{socket.gethostname()}-{os.getpid()}.json")
+        with open(path + ".part", "w") as file:
+            file.write(text)
+        os.rename(path + ".part", path)  # the doctor must never read half of a report
     print(text)
 
 
