@@ -94,7 +94,7 @@ def test_the_doctor_says_which_way_works(hosts: Hosts, sandbox: Sandbox, tmp_pat
         f"run_dir={str(tmp_path / 'runs')!r})\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "parslab", "doctor", str(tmp_path / "far.py")],
+        [sys.executable, "-m", "parslab.cli", "doctor", str(tmp_path / "far.py")],
         capture_output=True,
         text=True,
         env={**os.environ, **sandbox.environment()},
