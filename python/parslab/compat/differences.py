@@ -50,7 +50,7 @@ _NAMES = {
     "MPIExecutor": "max_workers_per_block has no limit by default; tasks may share a node (`cores`, `num_ranks`)",
     "WorkQueueExecutor": _OURS,
     "AWSProvider": _NOT_YET,
-    "AdHocProvider": _NOT_YET,
+    "AdHocProvider": "it can be described with any options, and `load()` says how to write `SSHProvider(hosts=[...])`",
     "RadicalPilotExecutor": _NOT_YET,
     "AzureProvider": _NOT_YET,
     "GoogleCloudProvider": _NOT_YET,

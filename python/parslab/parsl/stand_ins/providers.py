@@ -131,7 +131,7 @@ class GoogleCloudProvider(_UnavailableProvider):
 class AdHocProvider(_UnavailableProvider):
     """Parsl (until 2024): hosts that are reached by ssh."""
 
-    unavailable: ClassVar[str] = "use LocalProvider with GnuParallelLauncher"
+    unavailable: ClassVar[str] = "use SSHProvider(hosts=[...])"
     positional: ClassVar[tuple[str, ...]] = ("channels",)
 
 

@@ -1,4 +1,4 @@
-"""The provider of blocks on hosts that are reached by ssh, and its runner (decision 65).
+"""The provider of blocks on hosts that are reached by ssh, and its runner.
 
 A block is a process of the notebook's host that keeps an ssh for each of its hosts.  So the runner of local blocks
 starts, watches, finds and ends it.  What this module adds is the choice of the hosts.
