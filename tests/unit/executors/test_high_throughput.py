@@ -67,6 +67,8 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
         "port": 5000,
         "provider": {
             "local": False,
+            "remote": False,
+            "tunnelled": False,
             "init_blocks": 0,
             "min_blocks": 0,
             "max_blocks": 5,
