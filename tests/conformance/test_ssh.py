@@ -25,14 +25,15 @@ from tests.process.sandbox import until
 from tests.ssh.server import SSHServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from parslab.providers.base import Job, Runner
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> SSHServer:
-    return SSHServer.in_folder(tmp_path_factory.mktemp("ssh"))
+def server() -> Iterator[SSHServer]:
+    with SSHServer.ready() as server:
+        yield server
 
 
 class TestSSH(ProviderSuite):
@@ -217,6 +218,12 @@ def test_no_two_blocks_get_the_same_host_and_a_bad_one_comes_last(server: SSHSer
     finally:
         runner.cancel(numbers)
         runner.close()
+
+
+def test_a_host_behind_another_one(server: SSHServer, tmp_path: Path) -> None:
+    job = a_job(tmp_path, command="echo here")
+    assert ended(SSHProvider(hosts=["behind"], ssh_options=server.options).runner(tmp_path), job) == "exit status 0"
+    assert Path(job.stdout).read_text() == "here\n"
 
 
 def test_hosts_of_a_block(server: SSHServer, tmp_path: Path) -> None:

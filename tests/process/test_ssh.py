@@ -14,6 +14,7 @@ import pytest
 
 import parslab
 from parslab import File, python_app
+from parslab.errors import ManagerLost
 from tests.process.panel import notices, picture
 from tests.process.restarted_run import RestartedRun
 from tests.process.sandbox import until
@@ -32,8 +33,9 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> SSHServer:
-    return SSHServer.in_folder(tmp_path_factory.mktemp("ssh"))
+def server() -> Iterator[SSHServer]:
+    with SSHServer.ready() as server:
+        yield server
 
 
 def config(server: SSHServer, sandbox: Sandbox, retries: int = 0, **options: Any) -> parslab.Config:
@@ -54,7 +56,7 @@ def ssh_run(server: SSHServer, sandbox: Sandbox, **options: Any) -> Iterator[Dat
     finally:
         dfk.cleanup()
         parslab.clear()
-        until(lambda: not server.processes(), PATIENCE, "the end of all on the host")
+        until(lambda: not server.processes() and not server.files(), PATIENCE, "the end of all on the host")
 
 
 def process() -> int:
@@ -111,6 +113,28 @@ def test_an_ssh_that_dies_costs_an_attempt_and_ends_its_manager(
         os.kill(ssh, signal.SIGKILL)
         assert task.result(PATIENCE) not in before
         until(lambda: not before & set(server.processes()), PATIENCE, "the end of the first manager")
+
+
+def test_a_manager_that_is_killed_leaves_no_file_on_its_host(
+    server: SSHServer, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    (tmp_path / "given").write_text("word " * 1000)
+    path = tmp_path / "begun"
+
+    @python_app
+    def keep(path: str, inputs: Any = ()) -> None:
+        import time
+
+        with open(inputs[0]), open(path, "w"):
+            time.sleep(600)
+
+    with ssh_run(server, sandbox) as dfk:
+        task = keep(str(path), inputs=[File(tmp_path / "given")])
+        until(path.exists, PATIENCE, "the task")
+        assert server.files()
+        (manager,) = [row.pid for row in picture(dfk).managers]
+        os.kill(manager, signal.SIGKILL)
+        assert isinstance(task.exception(PATIENCE), ManagerLost)
 
 
 def clients(server: SSHServer) -> list[int]:

@@ -7,10 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["SSHServer"]
 
@@ -25,7 +30,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 UseDNS no
 LogLevel ERROR
-SetEnv HOME={folder} PATH={path}
+SetEnv HOME={folder} TMPDIR={folder}/tmp PATH={path}
 {more}
 """
 
@@ -57,10 +62,19 @@ class SSHServer:
     config: Path
 
     @classmethod
+    @contextlib.contextmanager
+    def ready(cls) -> Iterator[SSHServer]:
+        """Yield hosts whose processes have the folder as their home."""
+        # A short path, because those of sockets have a limit.
+        with tempfile.TemporaryDirectory(prefix="plh-ssh-", dir="/tmp") as folder:
+            yield cls.in_folder(Path(folder))
+
+    @classmethod
     def in_folder(cls, folder: Path) -> SSHServer:
         """Make keys and configurations; skip the test where there is no sshd."""
         import getpass
 
+        (folder / "tmp").mkdir()
         sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if sshd is None or shutil.which("ssh") is None:
             pytest.skip("no ssh and sshd on this host")
@@ -86,7 +100,18 @@ class SSHServer:
                 file.write(f"{name} {known}" if known else "")
             with open(server.config, "a") as file:
                 file.write(_HOST.format(name=name, sshd=sshd, folder=folder, user=getpass.getuser(), key=key))
+        # Reached by way of another one, as through a jump host.
+        behind = f"ssh -F {server.config} here {sshd}"
+        (folder / "sshd-behind").write_text(_SSHD.format(folder=folder, path=path, more=""))
+        with open(folder / "known_hosts", "a") as file:
+            file.write(f"behind {host_key}")
+        with open(server.config, "a") as file:
+            file.write(_HOST.format(name="behind", sshd=behind, folder=folder, user=getpass.getuser(), key="key"))
         return server
+
+    def files(self) -> list[str]:
+        """Return what processes on the hosts have left among temporary files."""
+        return [path.name for path in (self.config.parent / "tmp").iterdir()]
 
     def processes(self) -> dict[int, list[str]]:
         """Return the command lines of all processes that were started by way of ssh, by their numbers."""

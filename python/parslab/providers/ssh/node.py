@@ -176,7 +176,16 @@ def end(group: int, mark: str, grace: float) -> None:
         time.sleep(0.02)
 
 
-def watch_over(group: int, mark: str, grace: float) -> int:
+def remove_files(run: str) -> None:
+    """Remove what a manager that was killed has kept on this host for the run."""
+    if run:
+        with contextlib.suppress(Exception):  # of another version of parslab, or of a disk
+            from parslab.files.cache import remove_run_of_killed
+
+            remove_run_of_killed(run)
+
+
+def watch_over(group: int, mark: str, grace: float, run: str) -> int:
     """Start a process that ends the command if this process is killed; return the descriptor that it waits for."""
     reads, writes = os.pipe()
     if os.fork():
@@ -191,6 +200,7 @@ def watch_over(group: int, mark: str, grace: float) -> int:
             os.dup2(null, number)
         if not os.read(reads, 1):
             end(group, mark, grace)
+            remove_files(run)
     finally:
         os._exit(0)
 
@@ -251,7 +261,8 @@ def main() -> int:
     )
     for descriptor in descriptors:
         os.close(descriptor)
-    watcher = watch_over(process.pid, mark, grace)
+    run = (header["invitation"] or {}).get("run", "")
+    watcher = watch_over(process.pid, mark, grace, run)
     status = None
     while status is None:
         ready = select.select([0, wake], [], [])[0]
@@ -262,6 +273,7 @@ def main() -> int:
             status = process.wait()
     # Nothing that the command has left running may stay.
     end(process.pid, mark, 0.0)
+    remove_files(run)
     with contextlib.suppress(OSError):
         os.write(watcher, b".")
     return status if status >= 0 else 128 - status

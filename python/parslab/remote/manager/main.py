@@ -98,6 +98,12 @@ def _run(path: str, block: str, until: float) -> int:
     return _after(manager, status, path, block, until=_restart_until(manager, invitation, until), files=files)
 
 
+def _run_folder(path: str) -> str:
+    """Return the folder of the run; empty on a node that does not have it, where the invitation is an open file."""
+    folder = os.path.dirname(os.path.abspath(path))
+    return "" if folder == "/dev/fd" else folder
+
+
 def _words(error: Exception, path: str) -> str:
     if not isinstance(error, OSError):
         return str(error)
@@ -184,7 +190,7 @@ def _prepare(
     hello = _hello(invitation, block, name, workers=len(workers), cores=min(len(cores), usable_cores()), memory=memory)
     if settings.mpi_launcher:
         hello.nodes, hello.mpiexec = nodes, found_mpiexec()
-    folder = os.path.dirname(os.path.abspath(invitation_path))
+    folder = _run_folder(invitation_path)
     path = import_path(invitation)
     run = WorkerRun(invitation.run, package=invitation.package, path=path, cwd=invitation.cwd, folder=folder)
     # Where the tasks of this node ask for files.
