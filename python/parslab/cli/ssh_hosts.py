@@ -5,7 +5,9 @@ It logs in as a block does, and runs ``probe.py`` on the host in place of a mana
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -78,7 +80,7 @@ def examine_hosts(
         if provider.tunnel != "always":
             good(f"{host}: directly", report["reached"] or f"no ({_words(report['unreached'])})")
         if provider.tunnel != "never":
-            good(f"{host}: through ssh", (trial.refusal and f"no ({trial.refusal})") or "yes")
+            good(f"{host}: through ssh", f"no ({trial.refusal})" if trial.refusal else "yes")
         trouble = ways_trouble(host, provider.tunnel, report, trial.refusal)
         if trouble:
             return trouble
@@ -93,17 +95,27 @@ def _words(unreached: dict[str, str]) -> str:
 def _try(host: str, provider: SSHProvider, python: str, addresses: list[str], timeout: float) -> HostTrial:
     # The tunnel leads to the loopback address, where those who listen at all addresses listen, too.
     inner = [address for address in addresses if address.startswith("127.")]
-    target = "" if provider.tunnel == "never" else (inner or addresses)[0]
+    target = "" if provider.tunnel == "never" else next(iter(inner or addresses), "")
     command = ssh_command(host, provider.ssh_options, target=target, connect_within=provider.cmd_timeout)
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "SSH_ASKPASS_REQUIRE": "never"},
+        bufsize=0,  # nobody may read ahead of the line that says that the login succeeded
+        start_new_session=True,
     )
     guard = threading.Timer(timeout, process.kill)
     guard.start()
     try:
         with process:
             direct = [] if provider.tunnel == "always" else [one for one in addresses if one not in inner]
-            return _probed(HostTrial(host), process, provider, python, direct)
+            try:
+                return _probed(HostTrial(host), process, provider, python, direct)
+            finally:
+                # Another connection through this ssh, also one of the user's configuration, would keep it.
+                process.kill()
     finally:
         guard.cancel()
 
@@ -114,8 +126,8 @@ def _probed(
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    process.stdin.write(node_text(provider.worker_init, python).encode() + b"\0")
-    process.stdin.flush()
+    with contextlib.suppress(OSError):  # ssh has ended, and says why
+        process.stdin.write(node_text(provider.worker_init, python).encode() + b"\0")
     words, port, trial.refusal = "", 0, "ssh did not name a port"
     for raw in process.stderr:
         line = raw.decode(errors="replace").rstrip("\r\n")
@@ -130,16 +142,16 @@ def _probed(
     tunnel = f"127.0.0.1:{port}" if port else ""
     program = Path(__file__).with_name("probe.py").read_text()
     program = f"__name__ = 'probe'\n{program}\nmain('', {direct!r}, {tunnel!r})\n"
-    out, err = process.communicate(b"%d\n%b" % (len(program.encode()), program.encode()))
-    try:
-        trial.report = json.loads(out.splitlines()[-1])
-    except (IndexError, ValueError):
-        last = err.decode(errors="replace").strip().splitlines() or ["without a word"]
+    with contextlib.suppress(OSError):
+        process.stdin.write(b"%d\n%b" % (len(program.encode()), program.encode()))
+    reports = (raw for raw in process.stdout if raw.startswith(b'{"host": '))
+    trial.report = json.loads(next(reports, b"{}"))
+    if not trial.report:
+        last = process.stderr.read().decode(errors="replace").strip().splitlines() or ["without a word"]
         trial.trouble = (
             f"{python} on {trial.host} ended before it ran the probe ({last[-1].strip()}): see that it is there, and "
             "that worker_init activates it."
         )
-        return trial
-    if tunnel:
+    elif tunnel:
         trial.refusal = trial.report["tunnel"]
     return trial
