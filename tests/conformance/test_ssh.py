@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,21 @@ def test_a_host_behind_another_one(server: SSHServer, tmp_path: Path) -> None:
     job = a_job(tmp_path, command="echo here")
     assert ended(SSHProvider(hosts=["behind"], ssh_options=server.options).runner(tmp_path), job) == "exit status 0"
     assert Path(job.stdout).read_text() == "here\n"
+
+
+def test_a_connection_that_others_share(server: SSHServer, tmp_path: Path) -> None:
+    """For hosts that want a second factor: the user has opened it in a terminal."""
+    options = [*server.options, "-o", f"ControlPath={server.config.parent}/shared"]
+    with subprocess.Popen(["ssh", *options, "-M", "-N", "here"], stdin=subprocess.DEVNULL) as shared:
+        try:
+            until((server.config.parent / "shared").exists, 60, "the connection")
+            job = invited(tmp_path, command='cat "$PARSLAB_INVITATION"')
+            provider = SSHProvider(hosts=["here"], ssh_options=options, tunnel="always")
+            assert ended(provider.runner(tmp_path), job) == "exit status 0"
+            assert "tcp://127.0.0.1:" in Path(job.stdout).read_text()
+            assert shared.poll() is None
+        finally:
+            shared.kill()
 
 
 def test_hosts_of_a_block(server: SSHServer, tmp_path: Path) -> None:

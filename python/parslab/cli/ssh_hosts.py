@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.cli.findings import python_trouble, ways_trouble
 from parslab.providers.ssh.command import READY, allocated_port, explained, forward_refused, node_text, ssh_command
+from parslab.providers.ssh.session import shared_port
 from parslab.version import version
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class HostTrial:
 
     Attributes
     ----------
+    target
+        Where on this host the tunnel leads; empty if there shall be none.
     trouble
         Why the host cannot be used at all; empty if it can.
     report
@@ -42,6 +45,7 @@ class HostTrial:
     """
 
     host: str
+    target: str
     trouble: str = ""
     report: dict[str, Any] = field(default_factory=dict)
     refusal: str = ""
@@ -112,7 +116,7 @@ def _try(host: str, provider: SSHProvider, python: str, addresses: list[str], ti
         with process:
             direct = [] if provider.tunnel == "always" else [one for one in addresses if one not in inner]
             try:
-                return _probed(HostTrial(host), process, provider, python, direct)
+                return _probed(HostTrial(host, target), process, provider, python, direct)
             finally:
                 # Another connection through this ssh, also one of the user's configuration, would keep it.
                 process.kill()
@@ -128,7 +132,7 @@ def _probed(
     assert process.stderr is not None
     with contextlib.suppress(OSError):  # ssh has ended, and says why
         process.stdin.write(node_text(provider.worker_init, python).encode() + b"\0")
-    words, port, trial.refusal = "", 0, "ssh did not name a port"
+    words, port = "", 0
     for raw in process.stderr:
         line = raw.decode(errors="replace").rstrip("\r\n")
         if line == READY:
@@ -139,6 +143,8 @@ def _probed(
     else:
         trial.trouble = explained(trial.host, words)
         return trial
+    if trial.target and not port and not trial.refusal:
+        port, trial.refusal = shared_port(trial.host, provider.ssh_options, trial.target)
     tunnel = f"127.0.0.1:{port}" if port else ""
     program = Path(__file__).with_name("probe.py").read_text()
     program = f"__name__ = 'probe'\n{program}\nmain('', {direct!r}, {tunnel!r})\n"

@@ -17,6 +17,7 @@ __all__ = [
     "explained",
     "forward_refused",
     "node_text",
+    "shared_forward_command",
     "ssh_command",
 ]
 
@@ -71,6 +72,14 @@ def ssh_command(host: str, options: Sequence[str], *, target: str, connect_withi
     if target:
         words += ["-R", f"127.0.0.1:0:{target}"]
     return [*words, "--", host, REMOTE_SHELL]
+
+
+def shared_forward_command(host: str, options: Sequence[str], target: str) -> list[str]:
+    """Return the command that prints the port of a tunnel through a connection that others share (``ControlMaster``).
+
+    Through such a connection ssh does not say which port a tunnel has got.  The command fails where there is none.
+    """
+    return ["ssh", "-o", "BatchMode=yes", *options, "-O", "forward", "-R", f"127.0.0.1:0:{target}", "--", host]
 
 
 def node_text(worker_init: str, python: str) -> str:

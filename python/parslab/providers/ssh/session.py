@@ -18,17 +18,28 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from parslab.addresses import is_loopback
 from parslab.errors import ParslabError
-from parslab.providers.ssh.command import READY, allocated_port, explained, forward_refused, node_text, ssh_command
+from parslab.providers.ssh.command import (
+    READY,
+    allocated_port,
+    explained,
+    forward_refused,
+    node_text,
+    shared_forward_command,
+    ssh_command,
+)
 from parslab.version import version
 from parslab.wire import invitations
 
-__all__ = ["SEPARATOR", "Login", "SessionSettings", "tunnel_target"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["SEPARATOR", "Login", "SessionSettings", "shared_port", "tunnel_target"]
 
 _LOOK = 1.0
 """Seconds between two looks whether the run is over."""
@@ -36,6 +47,8 @@ _GRACE = 5.0
 """Seconds between asking what runs on a host to end and killing it there."""
 _PATIENCE = 3.0
 """Seconds that an ssh has to end by itself; a link that is cut must not keep this process."""
+_SHARED = 20.0
+"""Seconds that a connection that others share has for its answer."""
 _BROKEN = 255
 """The exit status of an ssh that could not connect or whose connection broke."""
 NO_LOGIN, NO_CONNECTION = 5, 6
@@ -72,6 +85,21 @@ def tunnel_target(addresses: list[str]) -> str:
     plain = [address.removeprefix("tcp://") for address in addresses]
     inner = [address for address in plain if is_loopback(address.rpartition(":")[0].strip("[]"))]
     return (inner or plain)[0]
+
+
+def shared_port(host: str, options: Sequence[str], target: str) -> tuple[int, str]:
+    """Return the port of a tunnel through a connection that others share, or 0 and why there is none."""
+    command = shared_forward_command(host, options, target)
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SHARED, check=False, start_new_session=True
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 0, str(error)
+    if done.stdout.strip().isdigit():
+        return int(done.stdout), ""
+    words = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+    return 0, words or "ssh did not name a port"
 
 
 class Login:
@@ -149,7 +177,7 @@ class Login:
         assert process.stdin is not None
         assert process.stderr is not None
         self._send(process, self._program + b"\0")
-        words, port, refusal = "", 0, "there is none"
+        words, port, refusal = "", 0, "" if self._target else "there is none"
         for raw in process.stderr:
             line = raw.decode(errors="replace").rstrip("\r\n")
             if line == READY:
@@ -163,6 +191,8 @@ class Login:
                 self._say(explained(self.host, words))
             return False
         os.write(2, words.encode())
+        if self._target and not port and not refusal:
+            port, refusal = shared_port(self.host, self._settings.options, self._target)
         node = Path(__file__).with_name("node.py").read_bytes()
         header = json.dumps({**self._header, "tunnel": port, "no_tunnel": refusal}).encode()
         self._send(process, b"%d\n%b%b\n" % (len(node), node, header))
