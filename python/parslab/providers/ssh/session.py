@@ -147,6 +147,8 @@ class Login:
             self._say(f"ssh cannot be started ({error.strerror}): install it, and load again.")
             self.status = 127
             return
+        if self._stopping:
+            self.stop()  # somebody wanted that before there was a process
         with process:
             connected = self._attend(process)
             status = process.wait()
