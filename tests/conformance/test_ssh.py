@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from parslab.providers.base import Job, Runner
 
 
+pytestmark = pytest.mark.timeout(180)  # each test waits for logins of a real ssh
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[SSHServer]:
     with SSHServer.ready() as server:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 PATIENCE = 60.0
+pytestmark = pytest.mark.timeout(180)  # each test waits for logins of a real ssh
 
 
 @pytest.fixture(scope="module")

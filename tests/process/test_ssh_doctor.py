@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from parslab.description import Description
 
 LIMIT = 60.0
+pytestmark = pytest.mark.timeout(180)  # each test waits for logins of a real ssh
 
 
 @pytest.fixture(scope="module")
