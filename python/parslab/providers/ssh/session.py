@@ -123,8 +123,8 @@ class Login:
         self, host: str, settings: SessionSettings, program: bytes, header: dict[str, Any], target: str
     ) -> None:
         self.host = host
-        self.status = 0
-        """The exit status of ssh; of use once the thread has ended."""
+        self.status = 1
+        """The exit status of the block for this host; it counts once the thread has ended."""
         self._settings, self._program, self._header, self._target = settings, program, header, target
         self._stopping = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -141,6 +141,7 @@ class Login:
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
+                bufsize=0,  # otherwise close() would send again what an ssh that has ended did not take, and fail
                 start_new_session=True,  # no terminal, so that ssh for a jump host cannot ask there either
             )
         except OSError as error:
@@ -198,16 +199,17 @@ class Login:
         node = Path(__file__).with_name("node.py").read_bytes()
         header = json.dumps({**self._header, "tunnel": port, "no_tunnel": refusal}).encode()
         self._send(process, b"%d\n%b%b\n" % (len(node), node, header))
-        # Not the descriptor: the buffer may hold what came right behind that line.
-        while chunk := process.stderr.read1(65536):  # type: ignore[attr-defined]
+        while chunk := process.stderr.read(65536):
             os.write(2, chunk)
         return True
 
     def _send(self, process: subprocess.Popen[bytes], data: bytes) -> None:
         assert process.stdin is not None
+        left = memoryview(data)
         try:
-            process.stdin.write(data)
-            process.stdin.flush()
+            # Without a buffer, a write that a signal interrupts takes only a part.
+            while left:
+                left = left[process.stdin.write(left) :]
         except (OSError, ValueError):
             return  # ssh has ended, or is about to: its exit status says so
 
