@@ -172,6 +172,9 @@ export const GRAPH_LIMIT = 5000;
 /** Seconds after the last request or heartbeat at which the run stops sending deltas. */
 export const LEASE = 30;
 
+/** Version of the route through the Jupyter server; server and page must have the same one. */
+export const RELAY = 1;
+
 /** Start or repair the stream of deltas.  The reply is a Snapshot. */
 export interface ISnapshotRequest {
   type: 'SnapshotRequest';
@@ -582,6 +585,21 @@ export interface ICommandReply {
 export interface IErrorReply {
   type: 'ErrorReply';
   request_id: string;
+  text: string;
+}
+
+/** The Jupyter server itself reports about the route to the run; all other messages on it are those of the run. */
+export interface IRelayStatus {
+  type: 'RelayStatus';
+  /**
+   * ``live``: the run answers.  ``absent``: the server looks for a run.  ``ended``: the run has ended.  ``lost``: its
+   * process has gone without a word.  ``refused``: the run does not let the server in.  ``skipped``: the browser was too
+   * slow, so messages were left out, and a Snapshot is needed.
+   */
+  state: 'live' | 'absent' | 'ended' | 'lost' | 'refused' | 'skipped';
+  /** The name of the run; empty while none is found. */
+  run: string;
+  /** One sentence that says why; empty if the state needs none. */
   text: string;
 }
 

@@ -221,6 +221,11 @@ def _jupyter_labextension_paths() -> list[dict[str, str]]:
     return [{"src": "labextension", "dest": "parslab"}]
 
 
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Return where Jupyter's server finds the extension."""
+    return [{"module": "parslab.server"}]
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Add the ``%parsl`` and ``%%parsl`` magics; ``%load_ext parslab`` calls this."""
     from parslab.jupyter.magics import register

@@ -43,7 +43,7 @@ LAYERS = (
     {"sites"},
     {"client", "dataflow"},
     {"app"},
-    {"parslab", "cli", "jupyter", "parsl", "testing"},
+    {"parslab", "cli", "jupyter", "parsl", "server", "testing"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {

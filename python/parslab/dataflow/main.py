@@ -199,4 +199,5 @@ def _connection_info(settings: RunSettings) -> ConnectionInfo:
         resume=settings.resume,
         digest=settings.digest,
         started=time.time(),  # other processes compare it with their wall clock
+        panels=True,
     )

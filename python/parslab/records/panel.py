@@ -18,6 +18,7 @@ __all__ = [
     "CLIENT_SHIFT",
     "GRAPH_LIMIT",
     "LEASE",
+    "RELAY",
     "Attempt",
     "BlockActionRequest",
     "BlockOutput",
@@ -38,6 +39,7 @@ __all__ = [
     "ManagerRow",
     "Notice",
     "Overview",
+    "RelayStatus",
     "Reply",
     "Request",
     "RetryRequest",
@@ -61,6 +63,9 @@ LEASE = 30.0
 GRAPH_LIMIT = 5000
 """Most tasks that the graph panel receives as nodes; later tasks are only counted."""
 
+
+RELAY = 1
+"""Version of the route through the Jupyter server; server and page must have the same one."""
 
 CLIENT_SHIFT = 40
 """Bits of a task id that number the tasks of one client; the bits above them are the number of the client."""
@@ -525,6 +530,19 @@ class ErrorReply(_PanelMessage):
 
     request_id: str
     text: str
+
+
+class RelayStatus(_PanelMessage):
+    """The Jupyter server itself reports about the route to the run; all other messages on it are those of the run."""
+
+    state: Literal["live", "absent", "ended", "lost", "refused", "skipped"]
+    """``live``: the run answers.  ``absent``: the server looks for a run.  ``ended``: the run has ended.  ``lost``: its
+    process has gone without a word.  ``refused``: the run does not let the server in.  ``skipped``: the browser was too
+    slow, so messages were left out, and a Snapshot is needed."""
+    run: str = ""
+    """The name of the run; empty while none is found."""
+    text: str = ""
+    """One sentence that says why; empty if the state needs none."""
 
 
 Command: TypeAlias = (

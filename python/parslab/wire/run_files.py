@@ -167,6 +167,8 @@ class ConnectionInfo(msgspec.Struct, kw_only=True):
     clients: int = 0
     owners: list[int] = []
     """Processes of this host that own the run and are attached."""
+    panels: bool = False
+    """Whether the run accepts panels that are no clients (``ClientHello.panel``); an older run does not."""
 
     written_at: float = 0.0
     """When the file was last written or touched; :func:`read_connection_info` fills it in."""

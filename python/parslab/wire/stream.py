@@ -208,6 +208,11 @@ class Stream:
         """Whether bytes wait because the peer does not read fast enough."""
         return bool(self._backlog)
 
+    @property
+    def backlog_size(self) -> int:
+        """How many bytes wait because the peer does not read fast enough."""
+        return sum(memoryview(p.data if type(p) is DescriptorPiece else p).nbytes for p in self._backlog)  # type: ignore[arg-type]
+
     def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send one batch.  On a non-blocking socket, :meth:`flush` sends later what does not fit now."""
         count = len(frames)

@@ -107,7 +107,7 @@ class ClientCommands:
             # Behind the replies of the table: the client must reopen its futures before it reads that they run again.
             self._table.out.replies.append((client.number, encoded(text), []))
 
-        match self._panel_feed.request(request.text, reply):
+        match self._panel_feed.request(request.text, client, reply):
             case None:
                 pass  # monitoring has answered
             case RetryRequest() as command:
@@ -139,7 +139,7 @@ class ClientCommands:
             case ScaleRequest() | BlockActionRequest():
                 return self._block_command(command)
             case CancelRequest():
-                return cancel(command, by.number, self._table, self._panel_feed.view, steady_time())
+                return cancel(command, self._notebook_of(by), self._table, self._panel_feed.view, steady_time())
 
     def _explain(self, number: int) -> str:
         """Say why a task ran or whose result it has, and for an MPI task also where it runs or why it waits."""
@@ -148,3 +148,9 @@ class ClientCommands:
         if task is not None and task.state not in FINAL:
             sentences += [text for place in self._places if (text := place(task))]
         return " ".join(sentences)
+
+    def _notebook_of(self, client: ClientConnection) -> int:
+        """Return the number of the client whose cells a request means: for a panel, the run's own notebook."""
+        if not client.panel:
+            return client.number
+        return self._presence.newest_owner()

@@ -66,6 +66,10 @@ class ClientConnection:
         self.pid = 0
         self.host = ""
         self.notebook = ""
+        self.panel = False
+        """Whether this is only a panel of the run: it has no tasks, no lease and no entry in the event log."""
+        self.panel_asked_at = float("-inf")
+        """When a panel last sent something through this connection."""
         self.pid_is_local = False
         """Whether ``pid`` is a number of this host, so that the death of the process can be noticed."""
         self.matcher: PriorCallMatcher | None = None

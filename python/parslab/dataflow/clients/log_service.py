@@ -165,7 +165,7 @@ class LogService:
         holders: dict[int, list[tuple[int, int]]] = {}
         for client in self._clients.connected.values():
             # A guest without a hello has no pid and no notebook yet; its own entry follows when it has.
-            if client.greeted:
+            if client.greeted and not client.panel:
                 yield _joined(client), b""
             for number, fn in client.functions.items():
                 holders.setdefault(fn, []).append((client.number, number))

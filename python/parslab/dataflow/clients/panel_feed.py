@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
 from parslab.monitoring.monitor import MANY, Monitor
+from parslab.records.panel import LEASE
 from parslab.wire.messages.client import PanelUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from parslab.dataflow.clients.connection import ClientConnection
     from parslab.dataflow.clients.registry import ClientRegistry
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.host import ExecutorPool, Host
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from parslab.records.panel import Command
 
 __all__ = ["PanelFeed"]
+
+_MOST_WAITING = 8 << 20
+"""Bytes that wait at most for a Jupyter server that does not read, before it loses its connection."""
 
 
 class PanelFeed:
@@ -69,9 +76,20 @@ class PanelFeed:
             if not self._unwatched:
                 self._monitor.record(events)
 
-    def request(self, text: bytes, reply: Callable[[bytes], None]) -> Command | None:
-        """Answer a request of a panel; return the command in it that another component has to carry out."""
+    def request(self, text: bytes, client: ClientConnection, reply: Callable[[bytes], None]) -> Command | None:
+        """Answer a request of a panel; return the command in it that another component has to carry out.
+
+        Parameters
+        ----------
+        text
+            The request, JSON.
+        client
+            The connection through which it came.
+        reply
+            Called with the answer, at once or later from another thread.
+        """
         assert self._monitor is not None
+        client.panel_asked_at = steady_time()
         self._due = float("-inf")
         self._update()
         return self._monitor.request(text, steady_time(), reply)
@@ -108,6 +126,15 @@ class PanelFeed:
         self.record_events()
 
     def _send(self, updates: Iterable[bytes]) -> None:
+        # A page that uses the route through the Jupyter server leaves the notebook's kernel silent, and the kernel must
+        # not pass on updates that no page reads.
+        oldest = steady_time() - LEASE
+        listening = [one for one in self._clients.connected.values() if one.panel_asked_at >= oldest]
         for text in updates:
-            for client in self._clients.connected.values():
+            for client in listening:
+                if client.panel and client.stream.congested and client.stream.backlog_size > _MOST_WAITING:
+                    # The next read finds the end of the connection.  A Jupyter server that works connects again.
+                    with contextlib.suppress(OSError):
+                        client.stream.sock.shutdown(socket.SHUT_RDWR)
+                    continue
                 self._clients.send(client, [PanelUpdate(text)])

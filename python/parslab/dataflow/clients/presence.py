@@ -130,6 +130,11 @@ class Presence:
             return "The run ends when its notebook's kernel does."
         return f"The run stays for {format_duration(self.leases.linger)} after the last notebook or script has left it."
 
+    def newest_owner(self) -> int:
+        """Return the number of the owner that attached last, or else that left last; -1 if the run had none."""
+        owners = [client.number for client in self._clients.connected.values() if client.owner]
+        return max(owners or self.leases.absent(self.leases.notebook), default=-1)
+
     def dead_clients(self) -> list[ClientConnection]:
         """Return the clients whose process is gone (called every few seconds)."""
         clients = self._clients.connected.values()

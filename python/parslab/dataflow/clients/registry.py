@@ -91,7 +91,7 @@ class ClientRegistry:
                 self._loop.wants_write(client.stream, False)
 
     def send_all(self, message: KernelMessage) -> None:
-        """Send a message to every client that has introduced itself."""
+        """Send a message to every client that has introduced itself; panels are no clients."""
         for client in self.connected.values():
-            if client.greeted:
+            if client.greeted and not client.panel:
                 self.send(client, [message])

@@ -148,6 +148,9 @@ class ClientRequests:
     def _carry_out(
         self, client: ClientConnection, messages: list[WireMessage], frames: list[Buffer], used: dict[int, int]
     ) -> None:
+        if client.panel:
+            self._carry_out_for_panel(client, messages)
+            return
         table, names = self._table, self._functions.names
         number, functions = client.number, client.functions
         at = 0
@@ -175,6 +178,13 @@ class ClientRequests:
                     self._handle_task_message(client, task, message)
             else:
                 self._handle(client, message)
+
+    def _carry_out_for_panel(self, client: ClientConnection, messages: list[WireMessage]) -> None:
+        """Carry out the requests of a panel that is no client."""
+        for message in messages:
+            if type(message) is not PanelRequest:
+                raise ProtocolError(f"a panel sent {type(message).__name__}, and may only send requests of panels")
+            self._commands.handle(client, message)
 
     def _matched(self, client: ClientConnection, message: SubmitTask, frames: list[Buffer], app: str) -> bool:
         """Return whether a lost kernel has made this call already, so that its result serves."""

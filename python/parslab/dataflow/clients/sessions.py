@@ -136,6 +136,11 @@ class Sessions:
             self.drop(client, "refused")
             return False
         client.greeted, client.pid = True, hello.pid
+        if hello.panel:
+            # Nothing of a panel is in the event log, so nobody would take the raw bytes away.
+            client.panel, client.stream.raw = True, None
+            self._send_welcome(client, None)
+            return True
         # A client in another pid namespace names a number that means another process here, or none.
         client.pid_is_local = peer_pid(client.stream.sock) == hello.pid
         if self._failover is not None:
@@ -173,7 +178,7 @@ class Sessions:
                 mpi=tuple(number for number, executor in enumerate(settings.executors) if runs_mpi(executor)),
             )
         ]
-        if self._failover is not None:
+        if self._failover is not None and not client.panel:
             messages.append(self._failover.acknowledgement(client))
         self._clients.send(client, messages)
 
@@ -206,7 +211,7 @@ class Sessions:
     def drop(self, client: ClientConnection, reason: str) -> None:
         """End the session of a client; twice is safe."""
         # A failed read and the search for dead clients may both find the same end.
-        if not self._clients.remove(client):
+        if not self._clients.remove(client) or client.panel:
             return
         for fn in client.functions.values():
             self._unused_functions.drop(fn)

@@ -69,6 +69,8 @@ class ClientHello(WireMessage, tag=1):
     """The number that the client had before its DataFlowKernel was lost; -1: none."""
     notebook_place: NotebookPlace | None = None
     """Where the notebook is now, if this client has newer information than the run."""
+    panel: bool = False
+    """Whether this is only a panel: it sends nothing but ``PanelRequest``, and does not keep the run alive."""
 
 
 class SubmitTask(WireMessage, tag=3):

@@ -1,0 +1,233 @@
+"""The route of a panel through the Jupyter server: who may use it, and that it works whatever the client does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.cookiejar
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+from tests.process.panel import picture
+from tests.process.sandbox import Sandbox, is_gone, patience, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from parslab import DataFlowKernel
+
+pytestmark = pytest.mark.usefixtures("loop")
+
+TOKEN = "very-secret"
+BASE = "/user/a/"
+
+HOLDER = """
+    import ctypes
+
+    @python_app
+    def held(gate):
+        import os, time
+        while not os.path.exists(gate): time.sleep(0.01)
+
+    dfk = load()
+    future = held("/nowhere/gate")
+    while not future.running(): time.sleep(0.01)
+    emit(run=dfk.run, dfk=dfk.pid)
+    # A call through PyDLL keeps the interpreter's lock, so no other thread of this process runs until the test writes.
+    ctypes.PyDLL(None).read(0, ctypes.create_string_buffer(1), 1)
+    emit(state=type(future.exception()).__name__ if not future.cancelled() else "cancelled")
+    dfk.cleanup()
+"""
+
+
+class Server:
+    """A Jupyter server with the extension, below a base URL, as JupyterHub starts them."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        root = sandbox.root / "server"
+        root.mkdir()
+        command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.port=0"]
+        command += ["--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.base_url={BASE}"]
+        command += [f"--ServerApp.root_dir={root}", "--ServerApp.jpserver_extensions={'parslab': True}"]
+        environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(root), "JUPYTER_DATA_DIR": str(root)}
+        self.log = root / "log"
+        with open(self.log, "wb") as out:
+            self._popen = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=root)
+        file = sandbox.jupyter / f"jpserver-{self._popen.pid}.json"
+        until(lambda: file.exists() and file.stat().st_size, 60, "the server listens")
+        self.port = json.loads(file.read_text())["port"]
+
+    def url(self, query: str) -> str:
+        return f"ws://127.0.0.1:{self.port}{BASE}parslab/panel?{query}"
+
+    def cookie(self) -> str:
+        """The cookie of a browser that has logged in."""
+        jar = http.cookiejar.CookieJar()
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+        opener.open(f"http://127.0.0.1:{self.port}{BASE}api?token={TOKEN}").close()
+        return "; ".join(f"{one.name}={one.value}" for one in jar)
+
+    def stop(self) -> None:
+        """End it."""
+        self._popen.send_signal(signal.SIGTERM)
+        try:
+            self._popen.wait(20)
+        finally:
+            self._popen.kill()
+            self._popen.wait()
+
+
+class Page:
+    """What a panel does on its websocket."""
+
+    def __init__(self, socket: WebSocketClientConnection) -> None:
+        self._socket = socket
+        self.messages: list[dict[str, Any]] = []
+
+    def send(self, **request: Any) -> None:
+        self._socket.write_message(json.dumps(request))
+
+    async def until(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Read until a message meets the condition."""
+        while True:
+            text = await asyncio.wait_for(self._socket.read_message(), 20 * patience())
+            assert text is not None, "the server has closed the websocket"
+            message: dict[str, Any] = json.loads(text)
+            self.messages.append(message)
+            if condition(message):
+                return message
+
+    async def status(self, state: str) -> dict[str, Any]:
+        """Wait until the server says this about the route."""
+        return await self.until(lambda m: m["type"] == "RelayStatus" and m["state"] == state)
+
+    async def reply(self, kind: str) -> dict[str, Any]:
+        return await self.until(lambda m: m["type"] == kind)
+
+
+@contextlib.asynccontextmanager
+async def page(server: Server, query: str, token: str = TOKEN) -> Any:
+    socket = await websocket_connect(HTTPRequest(server.url(query), headers={"Authorization": f"token {token}"}))
+    try:
+        yield Page(socket)
+    finally:
+        socket.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    tmp_path_factory.getbasetemp()
+    with Sandbox().entered() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def server(place: Sandbox) -> Iterator[Server]:
+    server = Server(place)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def dfk(place: Sandbox, server: Server) -> Iterator[DataFlowKernel]:
+    with place.load(workers=1) as dfk:
+        yield dfk
+
+
+def refusal(server: Server, query: str, headers: dict[str, str]) -> int:
+    """The HTTP status with which the server refuses a websocket."""
+
+    async def scene() -> int:
+        with pytest.raises(HTTPClientError) as caught:
+            await websocket_connect(HTTPRequest(server.url(query), headers=headers))
+        return int(caught.value.code)
+
+    return asyncio.run(scene())
+
+
+def test_only_the_user_of_the_server_gets_in(server: Server) -> None:
+    good = {"Authorization": f"token {TOKEN}"}
+    assert refusal(server, "run=000", {}) == 403
+    assert refusal(server, "run=000", {"Authorization": "token wrong"}) == 403
+    # A browser that is logged in has a cookie, which it also sends for a page of somebody else.
+    cookie = {"Cookie": server.cookie()}
+    assert refusal(server, "run=000", {**cookie, "Origin": "https://elsewhere.example"}) == 403
+    assert refusal(server, "", {**cookie, "Origin": f"http://127.0.0.1:{server.port}"}) == 400
+    assert refusal(server, "run=../x", good) == 400
+    assert refusal(server, "", good) == 400
+    assert refusal(server, "run=000&kernel=1", good) == 400
+
+
+def test_a_panel_sees_and_steers_a_run(server: Server, dfk: DataFlowKernel) -> None:
+    async def scene() -> None:
+        async with page(server, f"run={dfk.run}") as panel:
+            await panel.status("live")
+            panel.send(type="SnapshotRequest", request_id="s")
+            snapshot = await panel.reply("Snapshot")
+            assert snapshot["run"]["run"] == dfk.run
+            assert snapshot["request_id"] == "s"
+            panel.send(type="CancelRequest", request_id="c", everything=True)
+            answer = await panel.reply("CommandReply")
+            assert answer["request_id"] == "c"
+            panel.send(type="nonsense", request_id="n")
+            assert (await panel.reply("ErrorReply"))["request_id"] == "n"
+
+    asyncio.run(scene())
+
+
+def test_a_panel_is_no_client_of_the_run(server: Server, dfk: DataFlowKernel) -> None:
+    async def scene() -> None:
+        async with page(server, f"run={dfk.run}") as one, page(server, f"run={dfk.run}") as two:
+            for panel in (one, two):
+                await panel.status("live")
+                panel.send(type="SnapshotRequest", request_id="s")
+                snapshot = await panel.reply("Snapshot")
+                assert len(snapshot["run"]["clients"]) == 1
+                assert snapshot["overview"]["clients"] == 1
+
+    asyncio.run(scene())
+    assert picture(dfk).overview.clients == 1
+
+
+def test_a_panel_works_while_the_client_holds_the_interpreter_lock(server: Server, place: Sandbox) -> None:
+    async def scene(run: str) -> None:
+        async with page(server, f"run={run}") as panel:
+            await panel.status("live")
+            panel.send(type="SnapshotRequest", request_id="s")
+            snapshot = await panel.reply("Snapshot")
+            assert snapshot["overview"]["counts"] == {"running": 1}
+            panel.send(type="CancelRequest", request_id="c", everything=True)
+            assert (await panel.reply("CommandReply"))["text"] == "1 task cancelled"
+            await panel.until(lambda m: m["type"] == "Delta" and m["overview"]["counts"].get("cancelled") == 1)
+
+    with place.script(HOLDER, stdin=subprocess.PIPE) as script:
+        told = script.read_json(30)
+        asyncio.run(scene(told["run"]))
+        assert script.popen.stdin is not None
+        script.popen.stdin.write(b"\n")
+        script.popen.stdin.flush()
+        assert "cancelled" in script.read_json()["state"]
+    until(is_gone(told["dfk"]))
+
+
+def test_a_panel_learns_how_a_run_ends_and_finds_the_next(server: Server, place: Sandbox) -> None:
+    async def scene() -> None:
+        async with page(server, "run=no-such-run") as waiting:
+            await waiting.status("absent")
+        with place.load(workers=1) as dfk:
+            async with page(server, f"run={dfk.run}") as panel:
+                await panel.status("live")
+                await asyncio.to_thread(dfk.cleanup)
+                ended = await panel.status("ended")
+                assert ended["text"]
+
+    asyncio.run(scene())
