@@ -41,6 +41,17 @@ export interface IInspection {
   readonly run: string;
 }
 
+/** The way by which messages reach the run: through the kernel of the notebook, or through the Jupyter server. */
+export type Route = 'kernel' | 'server';
+
+/** The part that keeps the panel from the route through the Jupyter server. */
+export interface IMissingHalf {
+  /** The server has no parslab; the server, or this page, has an older one; the run refuses the server. */
+  readonly half: 'server' | 'old-server' | 'page' | 'run';
+  /** One sentence of the run, if it has said why; may be empty. */
+  readonly text: string;
+}
+
 /** Carries the messages of the panel protocol between one kernel and this page. */
 export interface IConnection extends IDisposable {
   readonly link: Link;
@@ -48,6 +59,12 @@ export interface IConnection extends IDisposable {
   readonly reason: string;
   readonly linkChanged: ISignal<IConnection, Link>;
   readonly received: ISignal<IConnection, Reply>;
+  /** The route that messages take now. */
+  readonly route: Route;
+  /** Why the route through the Jupyter server cannot be used; null if it can, or is not tried yet. */
+  readonly missing: IMissingHalf | null;
+  /** How the kernel has gone (`restarted`, `dead`, `left`); empty if it has not, as far as the page knows. */
+  readonly kernelGone: string;
   /** Why the kernel has no run; null while `find` has not found out. */
   readonly inspection: IInspection | null;
   readonly inspected: ISignal<IConnection, void>;
@@ -114,6 +131,12 @@ export interface IRun extends IDisposable {
    * kernel is connected.
    */
   readonly expires: number | null;
+  /** The route that messages of this run take. */
+  readonly route: Route;
+  /** Why the route through the Jupyter server cannot be used; null if it can, or is not tried yet. */
+  readonly missing: IMissingHalf | null;
+  /** How the kernel of the run has gone (`restarted`, `dead`, `left`); empty if it is there. */
+  readonly kernelGone: string;
   /** Cancels these tasks, or all unfinished ones. Like all commands, it resolves with a sentence about the result. */
   cancel(tasks: readonly number[] | 'all'): Promise<string>;
   /** Cancels the tasks of a cell (`In [3]`) of this client; by default, of the notebook of this page. */

@@ -16,7 +16,7 @@ export interface IStatusMessage {
   readonly attach?: string;
 }
 
-/** The message about the state of a run; null while it is live. */
+/** The message about the state of a run; null while it is live and has its kernel. */
 export function statusMessage(run: IRun | null, trans: TranslationBundle): IStatusMessage | null {
   const content = run?.info != null;
   if (!run) {
@@ -28,7 +28,7 @@ export function statusMessage(run: IRun | null, trans: TranslationBundle): IStat
   }
   switch (run.status) {
     case 'live':
-      return null;
+      return run.resumable ? { content, level: 'warning', ...orphaned(run, trans) } : null;
     case 'connecting':
       return { content, level: 'info', text: trans.__('Waiting for the kernel of this notebook to start.') };
     case 'waiting':
@@ -79,10 +79,11 @@ function none(run: IRun, trans: TranslationBundle): Offer {
 
 /** What the user can do about a run that goes on without its kernel. */
 function orphaned(run: IRun, trans: TranslationBundle): Offer {
-  const attach = run.reason === 'dead' ? trans.__('Start a kernel and continue') : trans.__('Continue the run');
+  const attach =
+    run.kernelGone === 'dead' ? trans.__('Start a kernel and continue') : trans.__('Continue the run');
   const text = trans.__(
     '%1 %2 %3',
-    whatHappened(run.reason, trans),
+    whatHappened(run.kernelGone, trans),
     howLong(run, trans),
     howToContinue(run, trans)
   );
@@ -104,7 +105,7 @@ function howLong(run: IRun, trans: TranslationBundle): string {
 }
 
 function howToContinue(run: IRun, trans: TranslationBundle): string {
-  return run.reason === 'dead'
+  return run.kernelGone === 'dead'
     ? trans.__('Continue it in a new kernel, here or with `parslab.load()`.')
     : trans.__('Continue it here or with `parslab.load()`.');
 }
@@ -128,6 +129,27 @@ function ended(run: IRun, trans: TranslationBundle): string {
   return run.reason
     ? trans.__('This run has ended (%1). %2', run.reason.replace(/\.$/, ''), start)
     : trans.__('This run has ended. %1', start);
+}
+
+/** Why the panel stands still while the kernel is busy, and what to do; null if it does not. */
+export function routeMessage(run: IRun, trans: TranslationBundle): string | null {
+  if (run.status !== 'live' || run.route === 'server' || !run.missing) {
+    return null;
+  }
+  switch (run.missing.half) {
+    case 'server':
+      return trans.__(
+        'The Jupyter server has no parslab, so this panel waits while C code of a cell holds the kernel: run `pip install parslab` where the server runs, and restart it.'
+      );
+    case 'old-server':
+      return trans.__(
+        'The Jupyter server runs an older parslab than this page, so this panel waits while C code of a cell holds the kernel: restart `jupyter lab`.'
+      );
+    case 'page':
+      return trans.__('This page is older than the parslab of the Jupyter server: reload the page.');
+    case 'run':
+      return run.missing.text;
+  }
 }
 
 export interface IBannerProps {
@@ -161,7 +183,7 @@ export function Empty({ statusMessage, onAttach }: IBannerProps): React.JSX.Elem
 }
 
 /** A text whose code is set as code: users copy it, and no line breaks within it. */
-function Sentence({ text }: { text: string }): React.JSX.Element {
+export function Sentence({ text }: { text: string }): React.JSX.Element {
   return <>{text.split('`').map((part, i) => (i % 2 ? <code key={i}>{part}</code> : part))}</>;
 }
 

@@ -16,7 +16,7 @@ import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import type { Reply, Request } from '../protocol';
-import type { IConnection, IInspection, Link } from '../tokens';
+import type { IConnection, IInspection, IMissingHalf, Link } from '../tokens';
 import { inspect, NO_PYTHON } from './inspect';
 
 export const TARGET = 'parslab.monitor';
@@ -69,6 +69,13 @@ export class KernelComm implements IConnection {
 
   get received(): ISignal<IConnection, Reply> {
     return this._received;
+  }
+
+  readonly route = 'kernel';
+  readonly missing: IMissingHalf | null = null;
+
+  get kernelGone(): string {
+    return this._link === 'lost' && this._reason !== 'offline' ? this._reason : '';
   }
 
   get inspection(): IInspection | null {

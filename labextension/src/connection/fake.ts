@@ -3,7 +3,7 @@ import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import type { Reply, Request } from '../protocol';
-import type { IConnection, IInspection, Link } from '../tokens';
+import type { IConnection, IInspection, IMissingHalf, Link, Route } from '../tokens';
 
 export class FakeConnection implements IConnection {
   link: Link = 'live';
@@ -13,7 +13,15 @@ export class FakeConnection implements IConnection {
   /** The sentence that `send` refuses with, if any. */
   refusal = '';
   isDisposed = false;
+  route: Route = 'kernel';
+  missing: IMissingHalf | null = null;
+  /** How the kernel has gone while the link is live. */
+  gone = '';
   readonly sent: Request[] = [];
+
+  get kernelGone(): string {
+    return this.gone || (this.link === 'lost' && this.reason !== 'offline' ? this.reason : '');
+  }
 
   get linkChanged(): ISignal<IConnection, Link> {
     return this._linkChanged;

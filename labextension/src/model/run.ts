@@ -29,7 +29,7 @@ import type {
   ScalePoint
 } from '../protocol';
 import { LEASE } from '../protocol';
-import type { IConnection, IInspection, INode, IRun, IRunChange, RunStatus } from '../tokens';
+import type { IConnection, IInspection, IMissingHalf, INode, IRun, IRunChange, Route, RunStatus } from '../tokens';
 import type { RequestReply } from './requests';
 import { isRequestReply, LONG_REPLY_TIMEOUT, PendingRequests } from './requests';
 import { blockKey, hasDeparted, hasEnded } from './blocks';
@@ -66,11 +66,12 @@ export class Run implements IRun {
     if (link === 'connecting') {
       return 'connecting';
     }
-    if (this.info?.ended || (link === 'closed' && this.info)) {
-      return 'ended';
-    }
+    // Before the end: what became of the kernel says more to the user than that its run has ended with it.
     if (link === 'lost') {
       return 'lost';
+    }
+    if (this.info?.ended || (link === 'closed' && this.info)) {
+      return 'ended';
     }
     if (link === 'absent' || link === 'closed') {
       return 'none';
@@ -79,7 +80,8 @@ export class Run implements IRun {
   }
 
   get reason(): string {
-    return this.info?.ended ? this.info.reason : this._problem || this._connection.reason;
+    const ended = this.info?.ended && this._connection.link !== 'lost';
+    return ended ? this.info!.reason : this._problem || this._connection.reason;
   }
 
   get id(): string | undefined {
@@ -99,7 +101,33 @@ export class Run implements IRun {
   }
 
   get expires(): number | null {
-    return this._expires;
+    const info = this.info;
+    if (this.status !== 'live' || !info || !this.kernelGone) {
+      return this._expires;
+    }
+    if (info.ends !== null) {
+      return this.wallTime(info.ends);
+    }
+    // The run has not noticed yet that the kernel has gone, or it has other clients.
+    const others = info.clients.filter(client => client.notebook !== info.notebook).length;
+    return others ? Infinity : info.linger ? Date.now() / 1000 + info.linger : null;
+  }
+
+  get route(): Route {
+    return this._connection.route;
+  }
+
+  get missing(): IMissingHalf | null {
+    return this._connection.missing;
+  }
+
+  get kernelGone(): string {
+    const info = this.info;
+    if (this._connection.kernelGone || !info || this._connection.route !== 'server') {
+      return this._connection.kernelGone;
+    }
+    // A page that was reloaded has not seen the kernel go, but the run knows its clients.
+    return info.away !== null && info.notebook && info.ended === null ? 'left' : '';
   }
 
   get inspection(): IInspection | null {
@@ -107,7 +135,8 @@ export class Run implements IRun {
   }
 
   get resumable(): string {
-    if (this.status === 'lost' && this._expires !== null && Date.now() / 1000 < this._expires) {
+    const { expires, status } = this;
+    if (['lost', 'live'].includes(status) && expires !== null && Date.now() / 1000 < expires) {
       return this.info?.run ?? '';
     }
     return this.inspection?.run ?? '';

@@ -6,6 +6,8 @@ import { KernelAPI } from '@jupyterlab/services';
 
 import { KernelComm } from '../connection/comm';
 import { NotebookKernels } from '../connection/kernels';
+import { Routes } from '../connection/routes';
+import { ServerRelay } from '../connection/server';
 import { Runs } from '../model/runs';
 import { IRuns } from '../tokens';
 
@@ -19,7 +21,10 @@ export const runsPlugin: JupyterFrontEndPlugin<IRuns> = {
     const runs = new Runs();
     const askServer = async (kernel: Kernel.IKernelConnection) =>
       (await KernelAPI.getKernelModel(kernel.id, kernel.serverSettings))?.execution_state;
-    new NotebookKernels(tracker, runs, kernel => new KernelComm(kernel, askServer));
+    new NotebookKernels(tracker, runs, kernel => {
+      const server = new ServerRelay(kernel.serverSettings, `kernel=${encodeURIComponent(kernel.id)}`);
+      return new Routes(new KernelComm(kernel, askServer), server);
+    });
     return runs;
   }
 };

@@ -5,7 +5,7 @@ import * as React from 'react';
 
 import { clock } from '../../components/format';
 import { Lease } from '../../components/lease';
-import { Banner, Empty, statusMessage } from '../../components/message';
+import { Banner, Empty, routeMessage, Sentence, statusMessage } from '../../components/message';
 import { RunView } from '../../components/view';
 import type { IRun, IRuns } from '../../tokens';
 import type { ITab } from './tabs';
@@ -27,11 +27,17 @@ export function HeaderBody(props: IHeaderBodyProps): React.JSX.Element {
   if (say && !say.content) {
     return <Empty statusMessage={say} onAttach={onAttach} />;
   }
+  const missing = run && routeMessage(run, trans);
   return (
     <>
       {run?.info && <RunLine run={run} trans={trans} />}
       {run && <Lease run={run} trans={trans} onKeep={onKeep} />}
       {say && <Banner statusMessage={say} onAttach={onAttach} />}
+      {missing && (
+        <p className="parslab-MissingHalf">
+          <Sentence text={missing} />
+        </p>
+      )}
       <Tabs tabs={tabs} current={current} label={trans.__('Views of the run')} onSelect={onSelect} />
     </>
   );
@@ -46,9 +52,11 @@ function RunLine({ run, trans }: { run: IRun; trans: TranslationBundle }): React
   const end = info.ended ?? (run.status === 'live' ? run.now : (run.overview?.now ?? info.started));
   const words = { live: trans.__('Running'), lost: trans.__('Disconnected'), ended: trans.__('Ended') };
   const word = words[over ? 'ended' : run.status === 'lost' ? 'lost' : 'live'];
-  const where = `${info.run_dir}\n${info.host}, pid ${info.pid}, parslab ${info.version}`;
+  const byServer = run.route === 'server';
+  const route = byServer ? trans.__('Through the Jupyter server') : trans.__('Through the kernel');
+  const where = `${info.run_dir}\n${info.host}, pid ${info.pid}, parslab ${info.version}\n${route}`;
   return (
-    <div className="parslab-RunLine" data-status={run.status} title={where}>
+    <div className="parslab-RunLine" data-status={run.status} data-route={run.route} title={where}>
       <span className="parslab-RunLine-word">{word}</span>
       <span className="parslab-RunLine-run">{trans.__('Run %1', info.run)}</span>
       <span className="parslab-RunLine-time" role="timer" aria-label={trans.__('Run time')}>
