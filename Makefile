@@ -131,7 +131,8 @@ $(VENV)/.deps-%: $(VENV)/.deps-build pyproject.toml $(LOCK)
 	@touch $@
 
 # Python packages and node packages come at the same time: both mostly wait for the network.
-$(VENV)/.installed-%: $(VENV)/.deps-build pyproject.toml package.json install.json package-lock.json $(SOURCES)
+$(VENV)/.installed-%: $(VENV)/.deps-build pyproject.toml package.json install.json package-lock.json \
+                         labextension/server/parslab.json $(SOURCES)
 	@$(MAKE) --no-print-directory -j2 $(VENV)/.deps-$* $(PANEL)
 	@# A panel linked in for development would take the installer's own file into the sources: a copy takes its place.
 	@if [ -L $(VENV)/share/jupyter/labextensions/parslab ]; then rm $(VENV)/share/jupyter/labextensions/parslab; fi

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 VERSION = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["version"]
+SERVER = f"parslab-{VERSION}.data/data/etc/jupyter/jupyter_server_config.d/parslab.json"
 SHARED = f"parslab-{VERSION}.data/data/share/jupyter/labextensions/parslab"
 
 
@@ -75,7 +76,7 @@ def test_the_wheel_carries_package_panel_and_licence(wheel: Path) -> None:
         package = json.loads(archive.read(f"{SHARED}/package.json"))
         metadata = archive.read(f"parslab-{VERSION}.dist-info/METADATA").decode()
     assert {"parslab/__init__.py", "parslab/_version.py", "parslab/errors.py", "parslab/py.typed"} <= names
-    assert {f"{SHARED}/install.json", f"{SHARED}/static/style.js"} <= names
+    assert {f"{SHARED}/install.json", f"{SHARED}/static/style.js", SERVER} <= names
     assert f"{SHARED}/{package['jupyterlab']['_build']['load']}" in names
     assert package["version"] == VERSION
     assert f"parslab-{VERSION}.dist-info/licenses/LICENSE" in names

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from parslab import DataFlowKernel
 
 HELLO = ClientHello(PROTOCOL, "0", "3.11", 1, "host")
+PANEL = ClientHello(PROTOCOL, "0", "3.11", 1, "host", panel=True)
 
 
 def batch(*messages: object, frames: int = 0) -> bytes:
@@ -40,9 +41,10 @@ def batch(*messages: object, frames: int = 0) -> bytes:
         batch(HELLO, SubmitTask(5 << 40, -1, 1, 99, b"", 0, (), 0.0, name="f")),
         batch(HELLO, SubmitTask(5 << 40, -1, 2, 0, b"", 0, (77,), 0.0, name="f")),
         batch(HELLO, FetchValue(77)),
+        batch(PANEL, CancelTasks([1])),
         struct.pack("<II", 1 << 31, 0),
     ],
-    ids=["empty", "hello", "protocol", "http", "frame", "function", "executor", "need", "value", "size"],
+    ids=["empty", "hello", "protocol", "http", "frame", "function", "executor", "need", "value", "panel", "size"],
 )
 def test_a_strange_guest_is_turned_away_and_the_run_goes_on(shared: DataFlowKernel, sent: bytes) -> None:
     """An empty batch, and frames that were announced and not sent, ended the DataFlowKernel."""

@@ -13,7 +13,7 @@ import msgspec
 
 from parslab.errors import UntrustedPathError
 from parslab.records.panel import RelayStatus
-from parslab.server.outbox import Outbox
+from parslab.server.page_outbox import PageOutbox
 from parslab.server.run_socket import RunSocket, connect
 from parslab.version import version
 
@@ -51,7 +51,7 @@ class PanelRelay:
     def __init__(self, wanted: WantedRun, runs: LiveRuns, write: Callable[[bytes], Awaitable[None]]) -> None:
         self._wanted = wanted
         self._runs = runs
-        self._outbox = Outbox(write, _status("skipped"))
+        self._outbox = PageOutbox(write, _status("skipped"))
         self._socket: RunSocket | None = None
         self._left = asyncio.Event()
         self._run = ""

@@ -211,7 +211,8 @@ class Stream:
     @property
     def backlog_size(self) -> int:
         """How many bytes wait because the peer does not read fast enough."""
-        return sum(memoryview(p.data if type(p) is DescriptorPiece else p).nbytes for p in self._backlog)  # type: ignore[arg-type]
+        pieces = [piece.data if isinstance(piece, DescriptorPiece) else piece for piece in self._backlog]
+        return sum([memoryview(piece).nbytes for piece in pieces])
 
     def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send one batch.  On a non-blocking socket, :meth:`flush` sends later what does not fit now."""

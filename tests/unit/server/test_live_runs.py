@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from parslab.server import live_runs as module
 from parslab.server.live_runs import LiveRuns, WantedRun
 from parslab.wire.notebooks import NotebookPlace
-from parslab.wire.run_files import ConnectionInfo, write_connection_info
+from parslab.wire.run_files import ConnectionInfo, read_connection_info, write_connection_info
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +49,12 @@ def test_the_newest_run_of_a_kernel_is_found(tmp_path: Path) -> None:
 
 def test_files_are_read_again_only_when_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    real = module.read_connection_info
-    monkeypatch.setattr(module, "read_connection_info", lambda path: (reads.append(path.name), real(path))[1])
+
+    def counted(path: Path) -> ConnectionInfo:
+        reads.append(path.name)
+        return read_connection_info(path)
+
+    monkeypatch.setattr(module, "read_connection_info", counted)
     path = write(tmp_path, "000", "k1")
     runs = LiveRuns(tmp_path)
     for _ in range(3):

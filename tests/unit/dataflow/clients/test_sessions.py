@@ -12,7 +12,7 @@ from parslab.dataflow.clients.registry import ClientRegistry
 from parslab.dataflow.clients.sessions import Sessions
 from parslab.testing.fakes import run_settings
 from parslab.wire.messages.base import PROTOCOL, Refused
-from parslab.wire.messages.client import CancelTasks, ClientHello, Welcome
+from parslab.wire.messages.client import CancelTasks, ClientHello, PanelRequest, SetLinger, Welcome
 from tests.unit.dataflow.fake_host import FakeHost
 
 if TYPE_CHECKING:
@@ -165,3 +165,25 @@ def test_numbers_are_not_used_again(run: Run) -> None:
     assert run.guest([HELLO]).number == 1
     run.clients.reserve_numbers(7)
     assert run.guest([HELLO]).number == 7
+
+
+PANEL = ClientHello(PROTOCOL, "1.0", "3.12", 42, "here", panel=True)
+
+
+def test_a_panel_is_welcomed_and_keeps_nothing_of_the_run(run: Run) -> None:
+    panel = run.guest([PANEL, PanelRequest(0, b"{}")])
+    (welcome,) = panel.stream.sent
+    assert isinstance(welcome, Welcome)
+    assert run.carried_out == [PanelRequest(0, b"{}")]
+    run.clients.send_all(SetLinger(5.0))
+    assert panel.stream.sent == [welcome]
+    run.sends(panel)
+    assert panel.stream.closed
+    assert (run.left, run.dropped, run.loop.readable) == ([], [], {})
+
+
+def test_a_panel_of_another_version_is_refused(run: Run) -> None:
+    panel = run.guest([ClientHello(PROTOCOL + 1, "9.0", "3.12", 42, "here", panel=True)])
+    (refused,) = panel.stream.sent
+    assert isinstance(refused, Refused)
+    assert run.clients.connected == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from parslab.server.outbox import Outbox
+from parslab.server.page_outbox import PageOutbox
 
 SKIPPED = b"skipped"
 
@@ -34,7 +34,7 @@ def test_messages_arrive_in_order() -> None:
     async def scene() -> None:
         line = Line()
         line.free.set()
-        box = Outbox(line.write, SKIPPED)
+        box = PageOutbox(line.write, SKIPPED)
         for number in range(5):
             box.put(b"%d" % number)
         await turns()
@@ -49,7 +49,7 @@ def test_messages_arrive_in_order() -> None:
 def test_a_slow_browser_gets_a_bounded_number_of_bytes_and_a_word() -> None:
     async def scene() -> None:
         line = Line()
-        box = Outbox(line.write, SKIPPED, limit=1000)
+        box = PageOutbox(line.write, SKIPPED, limit=1000)
         box.put(b"first")
         await turns()  # the line has it and does not take it
         for _ in range(10_000):
@@ -70,7 +70,7 @@ def test_one_message_may_be_larger_than_the_limit() -> None:
     async def scene() -> None:
         line = Line()
         line.free.set()
-        box = Outbox(line.write, SKIPPED, limit=10)
+        box = PageOutbox(line.write, SKIPPED, limit=10)
         box.put(b"x" * 100)
         await turns()
         assert line.arrived == [b"x" * 100]
@@ -81,7 +81,7 @@ def test_one_message_may_be_larger_than_the_limit() -> None:
 def test_a_browser_that_has_gone_keeps_nothing() -> None:
     async def scene() -> None:
         line = Line()
-        box = Outbox(line.write, SKIPPED)
+        box = PageOutbox(line.write, SKIPPED)
         box.put(b"a")
         box.put(b"b")
         await turns()
@@ -98,7 +98,7 @@ def test_a_browser_that_has_gone_keeps_nothing() -> None:
 def test_a_closed_box_sends_nothing() -> None:
     async def scene() -> None:
         line = Line()
-        box = Outbox(line.write, SKIPPED)
+        box = PageOutbox(line.write, SKIPPED)
         box.put(b"a")
         await turns()
         box.close()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["LIMIT", "Outbox"]
+__all__ = ["LIMIT", "PageOutbox"]
 
 LIMIT = 16 << 20
 """Bytes that wait at most for one browser."""
 
 
-class Outbox:
+class PageOutbox:
     """The messages for one page, in order.
 
     Parameters
