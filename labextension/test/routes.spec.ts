@@ -97,6 +97,19 @@ describe('a run with two routes', () => {
     run.dispose();
   });
 
+  it('keeps the reason of the end, whatever the kernel says of a late request', async () => {
+    server.setLink('live');
+    const run = new Run(routes);
+    run.visible = true;
+    server.receive(snapshot());
+    kernel.refusal = 'No run is loaded in this kernel.';
+    server.setLink('absent'); // killed: the picture is requested through the kernel
+    kernel.setLink('closed', 'killed by SIGKILL');
+    await settle();
+    expect([run.status, run.reason]).toEqual(['ended', 'killed by SIGKILL']);
+    run.dispose();
+  });
+
   it('stays live without its kernel, and offers to continue it', () => {
     server.setLink('live');
     const run = new Run(routes);

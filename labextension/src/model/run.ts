@@ -290,8 +290,9 @@ export class Run implements IRun {
       this._lastSent = Date.now();
       await this._connection.send({ type: 'SnapshotRequest', request_id: id });
     } catch (error) {
-      // Sent before any comm was seen: no reply means that there is no run.
-      if (!isProbe && this._snapshotId === id) {
+      // Sent before any comm was seen: no reply means that there is no run. If the link has been closed meanwhile, the
+      // reason for that says more.
+      if (!isProbe && this._snapshotId === id && this._connection.link === 'live') {
         this._problem = (error as Error).message;
         this._changed.emit(NOTHING);
       }
