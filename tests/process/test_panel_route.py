@@ -44,7 +44,10 @@ HOLDER = """
     emit(run=dfk.run, dfk=dfk.pid)
     # A call through PyDLL keeps the interpreter's lock, so no other thread of this process runs until the test writes.
     ctypes.PyDLL(None).read(0, ctypes.create_string_buffer(1), 1)
-    emit(state=type(future.exception()).__name__ if not future.cancelled() else "cancelled")
+    try:
+        future.result()
+    except BaseException as error:
+        emit(state=type(error).__name__)
     dfk.cleanup()
 """
 
@@ -215,7 +218,7 @@ def test_a_panel_works_while_the_client_holds_the_interpreter_lock(server: Serve
         assert script.popen.stdin is not None
         script.popen.stdin.write(b"\n")
         script.popen.stdin.flush()
-        assert "cancelled" in script.read_json()["state"]
+        assert script.read_json()["state"] == "CancelledError"
     until(is_gone(told["dfk"]))
 
 
