@@ -46,9 +46,12 @@ export type Route = 'kernel' | 'server';
 
 /** The part that keeps the panel from the route through the Jupyter server. */
 export interface IMissingHalf {
-  /** The server has no parslab; the server, or this page, has an older one; the run refuses the server. */
-  readonly half: 'server' | 'old-server' | 'page' | 'run';
-  /** One sentence of the run, if it has said why; may be empty. */
+  /**
+   * The server has no parslab; the server, or this page, has an older one; the run or the server refuses the route; the
+   * process of the run has gone, and only its kernel can start it again.
+   */
+  readonly half: 'server' | 'old-server' | 'page' | 'run' | 'process';
+  /** The sentence with which the route is refused; empty if it is not. */
   readonly text: string;
 }
 

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 
 import { FakeConnection } from '../src/connection/fake';
-import { Routes } from '../src/connection/routes';
+import { BROKEN, Routes } from '../src/connection/routes';
 import { Run } from '../src/model/run';
 import type { Reply } from '../src/protocol';
 import { settle } from './runs';
@@ -63,6 +63,59 @@ describe('the choice of the route', () => {
     kernel.receive({ type: 'CommandReply', request_id: '1', text: 'done' });
     server.receive(delta(2));
     expect(got.map(reply => reply.type)).toEqual(['CommandReply', 'Delta']);
+  });
+
+  it('opens the route through the server when a panel asks a kernel that is there', async () => {
+    server.findable = true;
+    await routes.send({ type: 'SnapshotRequest', request_id: 's' });
+    expect(server.finds).toBe(1);
+    // The server has a run, so the model requests the Snapshot through it when it hears of the new link.
+    expect(kernel.sent).toEqual([]);
+    server.findable = false;
+    await routes.send({ type: 'SnapshotRequest', request_id: 't' });
+    await routes.send({ type: 'Heartbeat' });
+    expect(kernel.sent.map(request => request.type)).toEqual(['SnapshotRequest', 'Heartbeat']);
+    expect(server.finds).toBe(3);
+  });
+
+  it('answers each request once, also those whose route breaks', async () => {
+    const got: Reply[] = [];
+    routes.received.connect((_, reply) => got.push(reply));
+    await routes.send({ type: 'CancelRequest', request_id: 'by kernel', everything: true });
+    server.setLink('live');
+    await routes.send({ type: 'CancelRequest', request_id: 'answered', everything: true });
+    await routes.send({ type: 'CancelRequest', request_id: 'by server', everything: true });
+    server.receive({ type: 'CommandReply', request_id: 'answered', text: 'done' });
+    expect(got.splice(0)).toHaveLength(1);
+    server.setLink('absent');
+    expect(got.splice(0)).toEqual([{ type: 'ErrorReply', request_id: 'by server', text: BROKEN }]);
+    expect(kernel.sent).toHaveLength(1); // nothing is sent a second time through the other route
+    server.setLink('live');
+    kernel.setLink('lost', 'restarted');
+    expect(got.splice(0)).toEqual([
+      { type: 'ErrorReply', request_id: 'by kernel', text: 'The kernel went away.' }
+    ]);
+    server.setLink('closed', 'its owner has left');
+    expect(got).toEqual([]);
+  });
+
+  it('refuses requests whose replies may be among messages that were left out', async () => {
+    server.setLink('live');
+    const got: Reply[] = [];
+    routes.received.connect((_, reply) => got.push(reply));
+    await routes.send({ type: 'ExplainRequest', request_id: 'e', task: 1 });
+    server.setLink('live'); // said again: messages were left out
+    expect(got).toEqual([{ type: 'ErrorReply', request_id: 'e', text: BROKEN }]);
+  });
+
+  it('forgets requests that the route does not take', async () => {
+    server.setLink('live');
+    server.refusal = 'No.';
+    await expect(routes.send({ type: 'ExplainRequest', request_id: 'e', task: 1 })).rejects.toThrow('No.');
+    const got: Reply[] = [];
+    routes.received.connect((_, reply) => got.push(reply));
+    server.setLink('absent');
+    expect(got).toEqual([]);
   });
 
   it('lets the server say why the run has ended if the kernel was never heard', () => {

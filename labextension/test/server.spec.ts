@@ -67,7 +67,7 @@ describe('the route through the server', () => {
 
   it('has the base URL and the token of the server', async () => {
     void relay().find();
-    expect(last().url).toBe('ws://here/user/a/parslab/panel?kernel=k1&token=secret%20word');
+    expect(last().url).toBe('ws://here/user/a/parslab/panel?kernel=k1&relay=1&token=secret%20word');
   });
 
   it('is live when the server has found the run', async () => {
@@ -97,6 +97,30 @@ describe('the route through the server', () => {
     expect(await silent).toBe(false);
   });
 
+  it('makes nobody wait for a silent server a second time', async () => {
+    const connection = relay();
+    const first = connection.find();
+    await vi.advanceTimersByTimeAsync(FIRST_WORD);
+    expect(await first).toBe(false);
+    expect(await connection.find()).toBe(false); // at once: no timer runs here
+    last().status('live');
+    expect(await connection.find()).toBe(true);
+  });
+
+  it('counts as absent, and is tried again, where the page may not open websockets', async () => {
+    let tries = 0;
+    const WebSocket = function () {
+      tries += 1;
+      throw new Error('blocked by the Content-Security-Policy');
+    };
+    const settings = { ...SETTINGS, WebSocket } as unknown as ServerConnection.ISettings;
+    const connection = new ServerRelay(settings, 'kernel=k1', String(RELAY));
+    expect(await connection.find()).toBe(false);
+    await vi.advanceTimersByTimeAsync(RETRY);
+    expect(tries).toBe(2);
+    connection.dispose();
+  });
+
   it('asks for a new picture when messages were left out', async () => {
     const connection = relay();
     void connection.find();
@@ -117,6 +141,9 @@ describe('the route through the server', () => {
     expect(connection.link).toBe('live');
     last().status('lost');
     expect(connection.link).toBe('absent');
+    expect(connection.missing).toEqual({ half: 'process', text: '' });
+    last().status('live');
+    expect(connection.missing).toBeNull();
   });
 
   it('connects again, ever more rarely', async () => {

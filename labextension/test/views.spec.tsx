@@ -186,6 +186,41 @@ describe('the head', () => {
     vi.useRealTimers();
   });
 
+  it('names the half that keeps it from the route through the server, and the command that mends this', () => {
+    const { run, connection } = liveRuns();
+    const seen = show(head(run as Run));
+    expect(seen.all('.parslab-MissingHalf')).toHaveLength(0);
+    const says = {
+      server: 'run pip install parslab where the server runs, and restart it',
+      'old-server': 'restart jupyter lab',
+      page: 'reload the page',
+      process: 'The process of this run has gone',
+      run: 'Use the same version.'
+    };
+    for (const [half, text] of Object.entries(says)) {
+      connection.missing = { half: half as keyof typeof says, text: half === 'run' ? text : '' };
+      seen.again(head(run as Run));
+      expect(seen.one('.parslab-MissingHalf').textContent).toContain(text);
+      expect(seen.one('.parslab-RunLine').title).toContain('Through the kernel');
+    }
+    connection.route = 'server';
+    seen.again(head(run as Run));
+    expect(seen.all('.parslab-MissingHalf')).toHaveLength(0);
+    expect(seen.one('.parslab-RunLine').title).toContain('Through the Jupyter server');
+  });
+
+  it('offers to continue a live run without its kernel', () => {
+    const { run, connection } = liveRuns();
+    connection.route = 'server';
+    connection.gone = 'dead';
+    const seen = show(head(run as Run));
+    expect(seen.one('.parslab-RunLine').dataset.status).toBe('live');
+    expect(seen.one('[role="alert"]').textContent).toContain('Run 007 exists until ');
+    onAttach.mockClear();
+    seen.click(seen.button('Start a kernel and continue'));
+    expect(onAttach).toHaveBeenCalledOnce();
+  });
+
   it('says what to do when there is nothing to see', () => {
     expect(show(head(null)).text).toContain('Open a notebook');
     view!.close();

@@ -147,6 +147,10 @@ export function routeMessage(run: IRun, trans: TranslationBundle): string | null
       );
     case 'page':
       return trans.__('This page is older than the parslab of the Jupyter server: reload the page.');
+    case 'process':
+      return trans.__(
+        'The process of this run has gone. The panel shows what comes next when the kernel answers.'
+      );
     case 'run':
       return run.missing.text;
   }

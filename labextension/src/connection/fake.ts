@@ -10,6 +10,8 @@ export class FakeConnection implements IConnection {
   reason = '';
   /** What `find` finds. */
   findable = true;
+  /** How often `find` was called. */
+  finds = 0;
   /** The sentence that `send` refuses with, if any. */
   refusal = '';
   isDisposed = false;
@@ -43,6 +45,7 @@ export class FakeConnection implements IConnection {
   }
 
   async find(): Promise<boolean> {
+    this.finds += 1;
     return this.findable;
   }
 

@@ -64,6 +64,9 @@ export class ServerRelay implements IConnection {
     if (this._option !== String(RELAY)) {
       return { half: Number(this._option) > RELAY ? 'page' : 'old-server', text: '' };
     }
+    if (this._hasLost) {
+      return { half: 'process', text: '' };
+    }
     return this._refusal ? { half: 'run', text: this._refusal } : null;
   }
 
@@ -90,7 +93,7 @@ export class ServerRelay implements IConnection {
     }
     if (!this._hasSpoken) {
       await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, FIRST_WORD);
+        const timer = setTimeout(() => this._speak(), FIRST_WORD);
         this._waiting.push(() => {
           clearTimeout(timer);
           resolve();
@@ -110,14 +113,20 @@ export class ServerRelay implements IConnection {
   private _open(): void {
     this._timer = undefined;
     const settings = this._settings;
-    let url = `${URLExt.join(settings.wsUrl, 'parslab', 'panel')}?${this._query}`;
+    // The version, because the server may have been restarted with another one since it sent this page.
+    let url = `${URLExt.join(settings.wsUrl, 'parslab', 'panel')}?${this._query}&relay=${RELAY}`;
     if (settings.appendToken && settings.token !== '') {
       url += `&token=${encodeURIComponent(settings.token)}`;
     }
-    const socket = new settings.WebSocket(url);
-    this._socket = socket;
-    socket.onmessage = event => this._onText(String(event.data));
-    socket.onclose = () => this._onClose();
+    try {
+      const socket = new settings.WebSocket(url);
+      this._socket = socket;
+      socket.onmessage = event => this._onText(String(event.data));
+      socket.onclose = () => this._onClose();
+    } catch {
+      // Some browsers throw where the page's Content-Security-Policy forbids the address.
+      this._onClose();
+    }
   }
 
   private _onText(text: string): void {
@@ -138,6 +147,7 @@ export class ServerRelay implements IConnection {
   private _onStatus(status: IRelayStatus): void {
     this._pause = RETRY;
     this._refusal = status.state === 'refused' ? status.text : '';
+    this._hasLost = status.state === 'lost';
     switch (status.state) {
       case 'live':
       case 'skipped':
@@ -157,6 +167,7 @@ export class ServerRelay implements IConnection {
 
   private _onClose(): void {
     this._forget();
+    this._hasLost = false;
     this._setLink('absent', '');
     this._speak();
     this._timer = setTimeout(() => this._open(), this._pause);
@@ -177,7 +188,7 @@ export class ServerRelay implements IConnection {
     }
   }
 
-  /** The server has said something, or cannot: who waits for its first word need not wait longer. */
+  /** The server has said something, cannot, or is slow: nobody waits for its first word any longer. */
   private _speak(): void {
     this._hasSpoken = true;
     this._waiting.splice(0).forEach(resolve => resolve());
@@ -195,6 +206,8 @@ export class ServerRelay implements IConnection {
   private _link: Link = 'absent';
   private _reason = '';
   private _refusal = '';
+  /** Whether the last word of the server was that the process of the run has gone. */
+  private _hasLost = false;
   private _socket: WebSocket | null = null;
   private _hasSpoken = false;
   private _waiting: (() => void)[] = [];

@@ -40,7 +40,7 @@ export class PendingRequests {
   send<T extends RequestReply>(request: Request & { request_id: string }, timeout = REPLY_TIMEOUT): Promise<T> {
     const id = request.request_id;
     return new Promise<T>((resolve, reject) => {
-      const timer = setTimeout(() => this._fail(id, 'The kernel did not answer.'), timeout);
+      const timer = setTimeout(() => this._fail(id, this._silence), timeout);
       this._pending.set(id, { resolve: resolve as (reply: RequestReply) => void, reject, timer });
       this._connection.send(request).catch((error: Error) => this._fail(id, error.message));
     });
@@ -59,6 +59,10 @@ export class PendingRequests {
   /** Rejects all pending requests. */
   failAll(text: string): void {
     [...this._pending.keys()].forEach(id => this._fail(id, text));
+  }
+
+  private get _silence(): string {
+    return this._connection.route === 'server' ? 'The run did not answer.' : 'The kernel did not answer.';
   }
 
   private _fail(id: string, text: string): void {
