@@ -8,6 +8,7 @@ import http.cookiejar
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,11 +18,15 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+from parslab.records.panel import RELAY
+from parslab.server.run_socket import connect
+from parslab.wire.run_files import ConnectionInfo
 from tests.process.panel import picture
 from tests.process.sandbox import Sandbox, is_gone, patience, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from parslab import DataFlowKernel
 
@@ -69,8 +74,8 @@ class Server:
         until(lambda: file.exists() and file.stat().st_size, 60, "the server listens")
         self.port = json.loads(file.read_text())["port"]
 
-    def url(self, query: str) -> str:
-        return f"ws://127.0.0.1:{self.port}{BASE}parslab/panel?{query}"
+    def url(self, query: str, relay: str = str(RELAY)) -> str:
+        return f"ws://127.0.0.1:{self.port}{BASE}parslab/panel?{query}&relay={relay}"
 
     def cookie(self) -> str:
         """The cookie of a browser that has logged in."""
@@ -118,8 +123,9 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def page(server: Server, query: str, token: str = TOKEN) -> Any:
-    socket = await websocket_connect(HTTPRequest(server.url(query), headers={"Authorization": f"token {token}"}))
+async def page(server: Server, query: str, relay: str = str(RELAY)) -> Any:
+    url = server.url(query, relay)
+    socket = await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {TOKEN}"}))
     try:
         yield Page(socket)
     finally:
@@ -187,6 +193,17 @@ def test_a_panel_sees_and_steers_a_run(server: Server, dfk: DataFlowKernel) -> N
     asyncio.run(scene())
 
 
+def test_a_page_of_another_version_is_asked_to_reload(server: Server, dfk: DataFlowKernel) -> None:
+    """A page stays open while its server is replaced by a newer one."""
+
+    async def scene(relay: str) -> None:
+        async with page(server, f"run={dfk.run}", relay) as panel:
+            assert "reload the page" in (await panel.status("refused"))["text"]
+
+    for relay in ("", str(RELAY + 1)):
+        asyncio.run(scene(relay))
+
+
 def test_a_panel_is_no_client_of_the_run(server: Server, dfk: DataFlowKernel) -> None:
     async def scene() -> None:
         async with page(server, f"run={dfk.run}") as one, page(server, f"run={dfk.run}") as two:
@@ -234,3 +251,33 @@ def test_a_panel_learns_how_a_run_ends_and_finds_the_next(server: Server, place:
                 assert ended["text"]
 
     asyncio.run(scene())
+
+
+def test_a_run_that_is_too_busy_to_accept_is_neither_refused_nor_taken_for_connected(tmp_path: Path) -> None:
+    """The loop's own ``sock_connect`` takes a full queue for a connection, whose peer then seems to be a stranger."""
+    path = str(tmp_path / "s")
+    info = ConnectionInfo(run="000", pid=1, host="here", socket=path, run_dir=str(tmp_path))
+    with contextlib.ExitStack() as stack:
+
+        def new() -> socket.socket:
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.setblocking(False)
+            return sock
+
+        listener = new()
+        listener.bind(path)
+        listener.listen(1)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                new().connect(path)
+
+        async def scene() -> None:
+            connecting = asyncio.create_task(connect(info))
+            await asyncio.sleep(0.2)
+            assert not connecting.done()
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    stack.enter_context(listener.accept()[0])
+            stack.enter_context(await asyncio.wait_for(connecting, 20 * patience()))
+
+        asyncio.run(scene())

@@ -15,7 +15,7 @@ from tornado.websocket import WebSocketHandler
 
 from parslab.records.panel import RELAY
 from parslab.server.live_runs import LiveRuns, WantedRun
-from parslab.server.relay import PanelRelay
+from parslab.server.relay import PanelRelay, refusal_of_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -30,7 +30,7 @@ _LARGEST_REQUEST = 4 << 20
 
 
 class PanelHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
-    """The websocket of one panel: ``parslab/panel?kernel=ID`` or ``parslab/panel?run=NAME``.
+    """The websocket of one panel: ``parslab/panel?kernel=ID&relay=VERSION``, or with ``run=NAME``.
 
     The checks are those of a kernel's websocket, because a panel can do to a run what a kernel can.
     """
@@ -70,6 +70,9 @@ class PanelHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def open(self, *args: str, **kwargs: str) -> None:
         """Look for the run and connect the page with it."""
         super().open(*args, **kwargs)
+        if self.get_argument("relay", "") != str(RELAY):
+            self.write_message(refusal_of_page(), binary=False)
+            return
         self._relay = PanelRelay(self._wanted, self._runs, self._write)
 
     def on_message(self, message: str | bytes) -> None:

@@ -1,13 +1,15 @@
 """Finds the run that a panel wants among the connection files of this user [shell].
 
-Many panels may wait for a run, and each of them looks again every second.  So a file is read once and not again until
-it changes.
+Many panels may wait for a run, and each of them looks again twice a second.  So they share one look, a folder is not
+listed again until it changes, and a file is not read again until it changes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["LiveRuns", "WantedRun"]
 
 _PREFIX, _SUFFIX = "parslab-", ".json"
+
+_SETTLED = 3.0
+"""Seconds after which two changes of a folder surely have different times; some file systems store whole seconds."""
 
 
 class WantedRun(NamedTuple):
@@ -48,25 +53,47 @@ class LiveRuns:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = runtime_dir() if folder is None else folder
         self._known: dict[str, tuple[tuple[int, int], ConnectionInfo | None]] = {}
+        self._listed: tuple[int, int] | None = None
+        """The version of the folder when it was last listed; None if it may change without a new version."""
+        self._reading: asyncio.Future[list[ConnectionInfo]] | None = None
+
+    async def look(self, wanted: WantedRun) -> ConnectionInfo | None:
+        """Do what :meth:`find` does, without stopping the loop.
+
+        Only one thread looks at a time, because the folder may be on a file system that does not answer.
+        """
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(asyncio.to_thread(self.all))
+        # A page that goes must not end the look of the others.
+        return _newest(await asyncio.shield(self._reading), wanted)
 
     def find(self, wanted: WantedRun) -> ConnectionInfo | None:
         """Return the newest run of this host that is the wanted one; None if there is none."""
-        here = socket.gethostname()
-        found = [info for info in self._read() if info.host == here and wanted.is_met_by(info)]
-        return max(found, key=lambda info: info.started, default=None)
+        return _newest(self.all(), wanted)
 
-    def _read(self) -> list[ConnectionInfo]:
+    def all(self) -> list[ConnectionInfo]:
+        """Return the runs of this host that this user's processes have announced."""
+        self._read()
+        here = socket.gethostname()
+        return [info for _, info in self._known.values() if info is not None and info.host == here]
+
+    def _read(self) -> None:
         """Read the files that are new or have changed, and forget those that are gone."""
         known: dict[str, tuple[tuple[int, int], ConnectionInfo | None]] = {}
         try:
+            status = os.stat(self._folder)
+            # A run replaces its file, which changes the folder.
+            version = (status.st_ino, status.st_mtime_ns)
+            if version == self._listed:
+                return
+            self._listed = version if time.time() - status.st_mtime > _SETTLED else None
             with os.scandir(self._folder) as entries:
                 for entry in entries:
                     if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
                         self._look(entry, known)
         except OSError:
-            pass  # there is no such folder before the first kernel starts
+            self._listed = None  # there is no such folder before the first kernel starts
         self._known = known
-        return [info for _, info in known.values() if info is not None]
 
     def _look(self, entry: os.DirEntry[str], known: dict[str, tuple[tuple[int, int], ConnectionInfo | None]]) -> None:
         try:
@@ -84,3 +111,7 @@ class LiveRuns:
         except (OSError, ValueError):
             info = None  # not ours, or not the file of a run
         known[entry.name] = version, info
+
+
+def _newest(infos: list[ConnectionInfo], wanted: WantedRun) -> ConnectionInfo | None:
+    return max(filter(wanted.is_met_by, infos), key=lambda info: info.started, default=None)

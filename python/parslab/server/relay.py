@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from parslab.server.live_runs import LiveRuns, WantedRun
     from parslab.wire.run_files import ConnectionInfo
 
-__all__ = ["PERIOD", "PanelRelay"]
+__all__ = ["PERIOD", "PanelRelay", "refusal_of_page"]
 
 PERIOD = 0.5
 """Seconds between two looks for the run, while a panel waits for it."""
@@ -54,7 +54,8 @@ class PanelRelay:
         self._outbox = PageOutbox(write, _status("skipped"))
         self._socket: RunSocket | None = None
         self._left = asyncio.Event()
-        self._run = ""
+        self._info: ConnectionInfo | None = None
+        """The run that the server is connected with, or was last."""
         self._welcomed = False
         self._reported: tuple[str, str, str] | None = None
         self._task = asyncio.get_running_loop().create_task(self._follow())
@@ -86,10 +87,16 @@ class PanelRelay:
     def left(self, reason: str | None) -> None:
         """Report the end of the connection."""
         self._socket = None
-        if reason is None:
-            self._report("lost", self._run)
+        info = self._info
+        assert info is not None
+        if self._welcomed:
+            self._report("lost" if reason is None else "ended", info.run, reason or "")
+        elif info.package != version():
+            self._report("refused", info.run, _other_version(info))
+        elif reason is not None:
+            self._report("refused", info.run, reason)
         else:
-            self._report("ended" if self._welcomed else "refused", self._run, reason)
+            self._absent()
         self._left.set()
 
     # ----- from run to run
@@ -97,8 +104,7 @@ class PanelRelay:
     async def _follow(self) -> None:
         refused: tuple[str, int] | None = None
         while True:
-            # In a thread, because the folder may be on a file system that does not answer.
-            info = await asyncio.to_thread(self._runs.find, self._wanted)
+            info = await self._runs.look(self._wanted)
             if info is None:
                 refused = None
                 self._absent()
@@ -126,7 +132,7 @@ class PanelRelay:
             # The run ends or starts just now, or its process is dead and the file still here.
             self._absent()
             return True
-        self._run, self._welcomed = info.run, False
+        self._info, self._welcomed = info, False
         self._left.clear()
         self._socket = RunSocket(sock, self)
         await self._left.wait()
@@ -136,6 +142,18 @@ class PanelRelay:
         if self._reported != (state, run, text) or state == "live":
             self._reported = state, run, text
             self._outbox.put(_status(state, run, text), essential=True)
+
+
+def refusal_of_page() -> bytes:
+    """Return the message to a page with another version of the route, for example because the server was replaced."""
+    return _status("refused", text="This page is not of the parslab that the Jupyter server has: reload the page.")
+
+
+def _other_version(info: ConnectionInfo) -> str:
+    return (
+        f"Run {info.run} has parslab {info.package}, and the Jupyter server has parslab {version()}: run "
+        f"`pip install parslab=={info.package}` where the server runs, and restart it."
+    )
 
 
 def _too_old(info: ConnectionInfo) -> str:

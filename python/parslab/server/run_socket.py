@@ -29,6 +29,9 @@ __all__ = ["RunListener", "RunSocket", "connect"]
 _CONNECT = 5.0
 """Seconds that a DataFlowKernel may take to accept a connection."""
 
+_PAUSE = 0.05
+"""Seconds between two tries to connect to a DataFlowKernel that is too busy to accept."""
+
 _MOST_WAITING = 8 << 20
 """Bytes that wait at most for a DataFlowKernel that does not read, for example because it is stopped."""
 
@@ -58,19 +61,25 @@ async def connect(info: ConnectionInfo) -> socket.socket:
     OSError
         Nobody listens there, or nobody accepts the connection in time.
     """
-    check_folder(os.path.dirname(info.socket))
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _CONNECT
+    while True:
+        check_folder(os.path.dirname(info.socket))
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(False)
         try:
-            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, info.socket), _CONNECT)
-        except asyncio.TimeoutError:
-            raise TimeoutError(f"run {info.run} accepts no connection") from None
-        check_peer(sock, info.socket)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+            # Not ``sock_connect`` of the loop, which takes a full queue of the listener for a connection.
+            sock.connect(info.socket)
+            check_peer(sock, info.socket)
+            return sock
+        except BlockingIOError:
+            sock.close()
+            if loop.time() > deadline:
+                raise TimeoutError(f"run {info.run} accepts no connection") from None
+        except BaseException:
+            sock.close()
+            raise
+        await asyncio.sleep(_PAUSE)
 
 
 class RunSocket:

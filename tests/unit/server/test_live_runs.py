@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from parslab.server import live_runs as module
@@ -66,6 +69,60 @@ def test_files_are_read_again_only_when_they_change(tmp_path: Path, monkeypatch:
     assert len(reads) == 2
     path.unlink()
     assert runs.find(WantedRun(kernel="k2")) is None
+
+
+def test_a_folder_that_does_not_change_is_not_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists: list[Path] = []
+    scandir = os.scandir
+
+    def counted(path: Path) -> object:
+        lists.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    write(tmp_path, "000", "k1")
+    runs = LiveRuns(tmp_path)
+    for _ in range(3):
+        assert runs.find(WantedRun(kernel="k1")) is not None
+    assert len(lists) == 3  # the folder may change again without a new time
+    past = time.time() - 60
+    os.utime(tmp_path, (past, past))
+    for _ in range(3):
+        assert runs.find(WantedRun(kernel="k1")) is not None
+    assert len(lists) == 4
+    write(tmp_path, "001", "k2")
+    assert runs.find(WantedRun(kernel="k2")) is not None
+
+
+def test_all_panels_share_one_thread_that_looks(tmp_path: Path) -> None:
+    """A runtime folder that does not answer would else take all threads of the server."""
+    write(tmp_path, "000", "k1")
+    looks: list[None] = []
+    begun, answering = threading.Semaphore(0), threading.Semaphore(0)
+
+    class SlowRuns(LiveRuns):
+        def all(self) -> list[ConnectionInfo]:
+            looks.append(None)
+            begun.release()
+            assert answering.acquire(timeout=20)
+            return super().all()
+
+    async def scene() -> None:
+        runs = SlowRuns(tmp_path)
+        gone = asyncio.ensure_future(runs.look(WantedRun(kernel="k1")))
+        others = [asyncio.ensure_future(runs.look(WantedRun(kernel=kernel))) for kernel in ("k1", "k2")]
+        await asyncio.to_thread(begun.acquire)
+        gone.cancel()
+        answering.release()
+        found = await asyncio.gather(*others)
+        assert [info and info.run for info in found] == ["000", None]
+        assert len(looks) == 1
+        looking = asyncio.ensure_future(runs.look(WantedRun(run="000")))
+        answering.release()
+        assert await looking is not None
+        assert len(looks) == 2
+
+    asyncio.run(scene())
 
 
 def test_files_that_are_not_to_be_trusted_or_not_ours_are_left_alone(tmp_path: Path) -> None:
