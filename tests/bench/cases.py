@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.bench import environments, hosts, htex, large_values, loops, memo, memory, mpi, recovery, redefine, staging
+from tests.bench import (
+    environments,
+    hosts,
+    htex,
+    large_values,
+    loops,
+    memo,
+    memory,
+    mpi,
+    panel_route,
+    recovery,
+    redefine,
+    staging,
+)
 from tests.bench.floors import Call, relay
 from tests.bench.processes import Cpu, idle, tree
 from tests.bench.subjects import BURSTS, CALLS, loaded
@@ -230,6 +243,7 @@ CASES: dict[str, Callable[..., dict[str, float]]] = {
     "mpi_shared": mpi.shared_block,
     "notebook_functions": loops.notebook_functions,
     "paced": paced,
+    "panel_route": panel_route.busy_and_dead,
     "parsl": htex.parsl_rate,
     "quiet": quiet,
     "rate": htex.rate,

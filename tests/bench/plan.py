@@ -360,6 +360,13 @@ def staging(bench: Bench, run: int) -> Figures:
     return _named("staging", bench.case("staged", files=sizes.staged, rounds=sizes.rounds + 1))
 
 
+def panel(bench: Bench, run: int) -> Figures:
+    """The panel while its client holds the interpreter's lock, and when the client is dead."""
+    if not bench.with_parslab:
+        return {}
+    return _named("panel", bench.case("panel_route", rounds=5 * bench.sizes.rounds))
+
+
 MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "latency": latency,
     "burst": burst,
@@ -377,6 +384,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "environments": environments,
     "files": files,
     "mpi": mpi,
+    "panel": panel,
     "staging": staging,
 }
 """What can be asked for on the command line."""

@@ -389,6 +389,16 @@ ROWS = (
     ),
     Row("100 MPI tasks of 2 ranks in a block of 8 slots: most ranks at once", "mpi.most", "x", bound=("<=", 8.0)),
     Row("    busy slots", "mpi.busy", "x", bound=(">=", 0.9)),
+    *(
+        row
+        for who, words in (("held", "client holds the interpreter's lock"), ("dead", "client was killed"))
+        for row in (
+            Row(f"panel by the Jupyter server, {words}: event", f"panel.{who}.event", "s", bound=("<=", 1.0)),
+            Row("    the latest event", f"panel.{who}.latest_event", "s"),
+            Row("    cancelled, from the request", f"panel.{who}.cancel", "s", bound=("<=", 1.0)),
+            Row("    the latest cancellation", f"panel.{who}.latest_cancel", "s"),
+        )
+    ),
 )
 
 

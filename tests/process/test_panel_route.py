@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.cookiejar
-import json
-import os
-import signal
 import socket
 import subprocess
-import sys
-import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.websocket import websocket_connect
 
 from parslab.records.panel import RELAY
 from parslab.server.run_socket import connect
 from parslab.wire.run_files import ConnectionInfo
+from tests.process.jupyter_server import TOKEN, Server, page
 from tests.process.panel import picture
 from tests.process.sandbox import Sandbox, is_gone, patience, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from parslab import DataFlowKernel
 
 pytestmark = pytest.mark.usefixtures("loop")
-
-TOKEN = "very-secret"
-BASE = "/user/a/"
 
 HOLDER = """
     import ctypes
@@ -55,81 +47,6 @@ HOLDER = """
         emit(state=type(error).__name__)
     dfk.cleanup()
 """
-
-
-class Server:
-    """A Jupyter server with the extension, below a base URL, as JupyterHub starts them."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        root = sandbox.root / "server"
-        root.mkdir()
-        command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.port=0"]
-        command += ["--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.base_url={BASE}"]
-        command += [f"--ServerApp.root_dir={root}", "--ServerApp.jpserver_extensions={'parslab': True}"]
-        environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(root), "JUPYTER_DATA_DIR": str(root)}
-        self.log = root / "log"
-        with open(self.log, "wb") as out:
-            self._popen = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=root)
-        file = sandbox.jupyter / f"jpserver-{self._popen.pid}.json"
-        until(lambda: file.exists() and file.stat().st_size, 60, "the server listens")
-        self.port = json.loads(file.read_text())["port"]
-
-    def url(self, query: str, relay: str = str(RELAY)) -> str:
-        return f"ws://127.0.0.1:{self.port}{BASE}parslab/panel?{query}&relay={relay}"
-
-    def cookie(self) -> str:
-        """The cookie of a browser that has logged in."""
-        jar = http.cookiejar.CookieJar()
-        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-        opener.open(f"http://127.0.0.1:{self.port}{BASE}api?token={TOKEN}").close()
-        return "; ".join(f"{one.name}={one.value}" for one in jar)
-
-    def stop(self) -> None:
-        """End it."""
-        self._popen.send_signal(signal.SIGTERM)
-        try:
-            self._popen.wait(20)
-        finally:
-            self._popen.kill()
-            self._popen.wait()
-
-
-class Page:
-    """What a panel does on its websocket."""
-
-    def __init__(self, socket: WebSocketClientConnection) -> None:
-        self._socket = socket
-        self.messages: list[dict[str, Any]] = []
-
-    def send(self, **request: Any) -> None:
-        self._socket.write_message(json.dumps(request))
-
-    async def until(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """Read until a message meets the condition."""
-        while True:
-            text = await asyncio.wait_for(self._socket.read_message(), 20 * patience())
-            assert text is not None, "the server has closed the websocket"
-            message: dict[str, Any] = json.loads(text)
-            self.messages.append(message)
-            if condition(message):
-                return message
-
-    async def status(self, state: str) -> dict[str, Any]:
-        """Wait until the server says this about the route."""
-        return await self.until(lambda m: m["type"] == "RelayStatus" and m["state"] == state)
-
-    async def reply(self, kind: str) -> dict[str, Any]:
-        return await self.until(lambda m: m["type"] == kind)
-
-
-@contextlib.asynccontextmanager
-async def page(server: Server, query: str, relay: str = str(RELAY)) -> Any:
-    url = server.url(query, relay)
-    socket = await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {TOKEN}"}))
-    try:
-        yield Page(socket)
-    finally:
-        socket.close()
 
 
 @pytest.fixture(scope="module")
