@@ -23,10 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-__all__ = ["TOKEN", "Page", "Server", "page"]
+__all__ = ["READ_ONLY", "TOKEN", "Page", "Server", "page"]
 
 TOKEN = "very-secret"
 BASE = "/user/a/"
+READ_ONLY = "X-Read-Only"
+"""The header of requests whose user may look at this server's kernels, and do nothing with them."""
+
+_CONFIG = f"""
+from jupyter_server.auth import AllowAllAuthorizer
+class Picky(AllowAllAuthorizer):
+    def is_authorized(self, handler, user, action, resource):
+        return action != "execute" or "{READ_ONLY}" not in handler.request.headers
+c.ServerApp.authorizer_class = Picky
+"""
 
 
 class Server:
@@ -35,6 +45,7 @@ class Server:
     def __init__(self, sandbox: Sandbox) -> None:
         root = sandbox.root / "server"
         root.mkdir()
+        (root / "jupyter_server_config.py").write_text(_CONFIG)
         command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ServerApp.port=0"]
         command += ["--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.base_url={BASE}"]
         command += [f"--ServerApp.root_dir={root}", "--ServerApp.jpserver_extensions={'parslab': True}"]

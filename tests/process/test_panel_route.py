@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import subprocess
 from typing import TYPE_CHECKING
@@ -12,10 +13,14 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
+from parslab import python_app
 from parslab.records.panel import RELAY
 from parslab.server.run_socket import connect
-from parslab.wire.run_files import ConnectionInfo
-from tests.process.jupyter_server import TOKEN, Server, page
+from parslab.wire.messages.base import PROTOCOL
+from parslab.wire.messages.client import ClientHello, KernelMessage, PanelRequest
+from parslab.wire.run_files import ConnectionInfo, read_connection_info
+from parslab.wire.stream import Stream, decoder
+from tests.process.jupyter_server import READ_ONLY, TOKEN, Server, page
 from tests.process.panel import picture
 from tests.process.sandbox import Sandbox, is_gone, patience, until
 
@@ -84,6 +89,7 @@ def test_only_the_user_of_the_server_gets_in(server: Server) -> None:
     good = {"Authorization": f"token {TOKEN}"}
     assert refusal(server, "run=000", {}) == 403
     assert refusal(server, "run=000", {"Authorization": "token wrong"}) == 403
+    assert refusal(server, "run=000", {**good, READ_ONLY: "1"}) == 403
     # A browser that is logged in has a cookie, which it also sends for a page of somebody else.
     cookie = {"Cookie": server.cookie()}
     assert refusal(server, "run=000", {**cookie, "Origin": "https://elsewhere.example"}) == 403
@@ -168,6 +174,24 @@ def test_a_panel_learns_how_a_run_ends_and_finds_the_next(server: Server, place:
                 assert ended["text"]
 
     asyncio.run(scene())
+
+
+def test_a_server_that_does_not_read_loses_its_connection(place: Sandbox, dfk: DataFlowKernel) -> None:
+    """A stopped Jupyter server must not make the memory of the DataFlowKernel grow."""
+    noop = python_app(int, data_flow_kernel=dfk)
+    for future in [noop() for _ in range(3000)]:
+        future.result()
+    info = read_connection_info(place.jupyter / f"parslab-{dfk.run}.json")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(info.socket)
+        stream = Stream(sock, decoder(KernelMessage))
+        stream.send([ClientHello(PROTOCOL, "0", "3.11", 1, "here", panel=True)])
+        for _ in range(200):  # each answer has 3,000 nodes
+            stream.send([PanelRequest(0, b'{"type": "SnapshotRequest", "request_id": "s"}')])
+        poll = select.poll()
+        poll.register(sock, 0)  # reports the end of the connection alone, and that before what waits is read
+        until(lambda: noop().result() == 0 and poll.poll(0), 20, "the connection has ended")
+    assert picture(dfk).overview.clients == 1
 
 
 def test_a_run_that_is_too_busy_to_accept_is_neither_refused_nor_taken_for_connected(tmp_path: Path) -> None:
