@@ -176,14 +176,13 @@ def test_a_panel_learns_how_a_run_ends_and_finds_the_next(server: Server, place:
     asyncio.run(scene())
 
 
-def test_a_server_that_does_not_read_loses_its_connection(place: Sandbox, dfk: DataFlowKernel) -> None:
+def test_a_server_that_does_not_read_loses_its_connection(place: Sandbox) -> None:
     """A stopped Jupyter server must not make the memory of the DataFlowKernel grow."""
-    noop = python_app(int, data_flow_kernel=dfk)
-    for future in [noop() for _ in range(3000)]:
-        future.result()
-    info = read_connection_info(place.jupyter / f"parslab-{dfk.run}.json")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.connect(info.socket)
+    noop = python_app(int)
+    with place.load(workers=1) as dfk, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        for future in [noop() for _ in range(3000)]:
+            future.result()
+        sock.connect(read_connection_info(place.jupyter / f"parslab-{dfk.run}.json").socket)
         stream = Stream(sock, decoder(KernelMessage))
         stream.send([ClientHello(PROTOCOL, "0", "3.11", 1, "here", panel=True)])
         for _ in range(200):  # each answer has 3,000 nodes
@@ -191,7 +190,7 @@ def test_a_server_that_does_not_read_loses_its_connection(place: Sandbox, dfk: D
         poll = select.poll()
         poll.register(sock, 0)  # reports the end of the connection alone, and that before what waits is read
         until(lambda: noop().result() == 0 and poll.poll(0), 20, "the connection has ended")
-    assert picture(dfk).overview.clients == 1
+        assert picture(dfk).overview.clients == 1
 
 
 def test_a_run_that_is_too_busy_to_accept_is_neither_refused_nor_taken_for_connected(tmp_path: Path) -> None:
