@@ -94,15 +94,27 @@ class Page:
         self.tasks: list[int] = []
         """The numbers of the tasks of the last Snapshot."""
         self._counts: dict[str, int] = {}
+        self._ended = False
 
     def send(self, **request: Any) -> None:
         """Send a request."""
         self._socket.write_message(json.dumps(request))
 
+    async def close(self) -> None:
+        """Close it, and return when the connection has ended."""
+        self._socket.close()
+        while not self._ended:
+            await self._read()
+
+    async def _read(self) -> str | bytes | None:
+        text = await asyncio.wait_for(self._socket.read_message(), 20 * patience())
+        self._ended = text is None
+        return text
+
     async def until(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Read until a message meets the condition."""
         while True:
-            text = await asyncio.wait_for(self._socket.read_message(), 20 * patience())
+            text = await self._read()
             assert text is not None, "the server has closed the websocket"
             message: dict[str, Any] = json.loads(text)
             self.messages.append(message)
@@ -131,8 +143,8 @@ class Page:
 async def page(server: Server, query: str, relay: str = str(RELAY)) -> AsyncIterator[Page]:
     """The websocket of a panel that has the token."""
     url = server.url(query, relay)
-    socket = await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {TOKEN}"}))
+    page = Page(await websocket_connect(HTTPRequest(url, headers={"Authorization": f"token {TOKEN}"})))
     try:
-        yield Page(socket)
+        yield page
     finally:
-        socket.close()
+        await page.close()
