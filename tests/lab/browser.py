@@ -183,8 +183,12 @@ class Notebook:
 
     def load(self, workers: int = 2, more: str = "") -> None:
         """Load a run with so many workers (and ``more`` words in its Config) and make what the tests use."""
-        self.run(LOAD.format(workers=workers, more=more and f", {more}"))
+        self.start_run(workers, more)
         self.lab.panel.is_live()
+
+    def start_run(self, workers: int = 2, more: str = "") -> None:
+        """Do what :meth:`load` does, and do not look at the panel."""
+        self.run(LOAD.format(workers=workers, more=more and f", {more}"))
 
     def show(self) -> None:
         """Bring it to the front."""

@@ -60,7 +60,7 @@ def check_extension() -> None:
 
 
 @contextlib.contextmanager
-def served(root: Path, base_url: str = "/") -> Iterator[Server]:
+def served(root: Path, base_url: str = "/", *options: str) -> Iterator[Server]:
     """Run a server with its folders below `root`, which should be short: kernels make sockets there."""
     check_extension()
     folder = root / "notebooks"
@@ -76,7 +76,7 @@ def served(root: Path, base_url: str = "/") -> Iterator[Server]:
         "PARSLAB_LINGER": "0",  # a test is over when its kernels are
     }
     command = [sys.executable, "-m", "jupyterlab", *OPTIONS]
-    command += [f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={folder}"]
+    command += [f"--ServerApp.base_url={base_url}", f"--ServerApp.root_dir={folder}", *options]
     log = root / "server.log"
     with open(log, "wb") as out:
         popen = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=folder)

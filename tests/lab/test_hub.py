@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.lab.browser import Desk
 from tests.lab.server import served
@@ -26,6 +27,7 @@ def test_the_panel_works_behind_a_base_url(browser: Browser, root: Path, gate: P
             cell = book.start(f"stamp().result()\nheld({str(gate)!r}).result()")
             lab.panel.show("Overview")
             lab.panel.counts(running=1, exec_done=1)
+            expect(lab.panel.node.locator(".parslab-RunLine")).to_have_attribute("data-route", "server")
             lab.panel.open_task("held").get_by_role("button", name="Cancel task").click()
             cell.wait()
             assert cell.error.startswith("CancelledError")

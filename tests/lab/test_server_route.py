@@ -9,11 +9,15 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.lab.browser import until
+from tests.lab.browser import Desk, until
+from tests.lab.server import served
+from tests.lab.test_appearance import LOOKS, NARROWEST, USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser
 
     from tests.lab.browser import Cell, Lab, Notebook
 
@@ -87,6 +91,23 @@ def test_the_panel_acts_while_a_cell_holds_the_interpreter_lock(
     assert loaded.run("futures[1].cancelled()") == "True"
 
 
+def test_a_panel_that_is_opened_later_acts_as_well(lab: Lab, gate: Path, pipe: Pipe) -> None:
+    """A panel that has never looked for a run sees the kernel's first, and must not stay with that."""
+    lab.panel.sidebar.click()
+    expect(lab.panel.node).to_be_hidden()
+    with lab.working() as book:
+        book.start_run()
+        hold(book, gate, pipe)
+        lab.panel.open()
+        by_server(lab)
+        lab.panel.show("Overview")
+        lab.panel.counts(running=1, exec_done=1)
+        gate.touch()
+        lab.panel.counts(running=0, exec_done=2)
+        pipe.write()
+        assert book.run("futures[1].result()") == "'through'"
+
+
 def test_a_page_that_is_reloaded_meanwhile_is_live(lab: Lab, loaded: Notebook, gate: Path, pipe: Pipe) -> None:
     loaded.save()
     hold(loaded, gate, pipe)
@@ -119,3 +140,28 @@ def test_the_panel_acts_when_the_kernel_is_dead(lab: Lab, loaded: Notebook, gate
     choice = lab.panel.node.get_by_role("combobox", name="Without its notebook, the run")
     choice.select_option("ends with its kernel")
     until(lambda: not psutil.pid_exists(run), "the run has ended")
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_server_without_the_extension_is_named(browser: Browser, root: Path, gate: Path) -> None:
+    without = "--ServerApp.jpserver_extensions={'parslab': False}"
+    with served(root / "w", "/", without) as server:
+        desk = Desk.at(browser, server)
+        lab = desk.lab()
+        with lab.working() as book:
+            book.load()
+            cell = book.start(f"held({str(gate)!r}).result()")
+            expect(lab.panel.node.locator(".parslab-RunLine")).to_have_attribute("data-route", "kernel")
+            sentence = lab.panel.node.locator(".parslab-MissingHalf")
+            expect(sentence).to_contain_text("run pip install parslab where the server runs, and restart it")
+            for theme in ("JupyterLab Dark", "JupyterLab Light"):
+                lab.theme(theme)
+                for width in (NARROWEST, USUAL):
+                    lab.panel.resize(width)
+                    assert lab.page.evaluate(LOOKS) == []
+            lab.panel.show("Overview")
+            lab.panel.counts(running=1)
+            lab.panel.open_task("held").get_by_role("button", name="Cancel task").click()
+            cell.wait()
+        assert desk.complaints == []
+        desk.context.close()

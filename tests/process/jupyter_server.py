@@ -8,6 +8,7 @@ import http.cookiejar
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -54,7 +55,14 @@ class Server:
         with open(self.log, "wb") as out:
             self._popen = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=root)
         file = sandbox.jupyter / f"jpserver-{self._popen.pid}.json"
-        self.port = int(until(lambda: _port(file), 60, "the server listens"))
+        self.port = int(until(lambda: _port(file), 60, "the server has chosen its port"))
+        until(self._listens, 60, "the server listens")
+
+    def _listens(self) -> bool:
+        # The server writes its file first.
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
 
     def url(self, query: str, relay: str = str(RELAY)) -> str:
         """The address of the websocket of a panel."""
@@ -88,8 +96,8 @@ def _port(file: Path) -> int:
 class Page:
     """What a panel does on its websocket."""
 
-    def __init__(self, socket: WebSocketClientConnection) -> None:
-        self._socket = socket
+    def __init__(self, websocket: WebSocketClientConnection) -> None:
+        self._websocket = websocket
         self.messages: list[dict[str, Any]] = []
         self.tasks: list[int] = []
         """The numbers of the tasks of the last Snapshot."""
@@ -98,16 +106,16 @@ class Page:
 
     def send(self, **request: Any) -> None:
         """Send a request."""
-        self._socket.write_message(json.dumps(request))
+        self._websocket.write_message(json.dumps(request))
 
     async def close(self) -> None:
         """Close it, and return when the connection has ended."""
-        self._socket.close()
+        self._websocket.close()
         while not self._ended:
             await self._read()
 
     async def _read(self) -> str | bytes | None:
-        text = await asyncio.wait_for(self._socket.read_message(), 20 * patience())
+        text = await asyncio.wait_for(self._websocket.read_message(), 20 * patience())
         self._ended = text is None
         return text
 
