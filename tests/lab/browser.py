@@ -40,8 +40,14 @@ FLAGS = (
     "--disable-dev-shm-usage",
 )
 DRIVE = Path(__file__).with_name("drive.js")
-SLOW_MACHINE = re.compile(r"Plugin \S+ (is taking too long|\(with \d+ dependants\) took [\d.]+ms) to activate\.")
-"""What JupyterLab itself says of every plugin while a page opens on a busy machine."""
+SLOW_MACHINE = re.compile(r"(Plugin \S+) \(with \d+ dependants\) took [\d.]+ms to activate\.")
+"""What JupyterLab itself says of every plugin that became active while the machine was busy."""
+
+UNTIL_THEN = "{} is taking too long to activate."
+"""What JupyterLab may say of the same plugin before that."""
+
+JUPYTERLAB = "/static/lab/"
+"""In the addresses of JupyterLab's own files, and of no file of an extension."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -93,9 +99,15 @@ class Desk:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         place = message.location.get("url", "")
-        slow = message.type == "warning" and SLOW_MACHINE.fullmatch(message.text)
-        if message.type in ("error", "warning") and "parslab" in f"{place} {message.text}" and not slow:
+        if message.type not in ("error", "warning") or "parslab" not in f"{place} {message.text}":
+            return
+        slow = SLOW_MACHINE.fullmatch(message.text)
+        if message.type != "warning" or not slow or JUPYTERLAB not in place:
             self.complaints.append(f"{message.type}: {message.text} ({place})")
+            return
+        # A plugin that never becomes active is still complained of, because only this sentence takes that one back.
+        earlier = f"warning: {UNTIL_THEN.format(slow[1])} ({place})"
+        self.complaints[:] = [complaint for complaint in self.complaints if complaint != earlier]
 
 
 class Lab:
