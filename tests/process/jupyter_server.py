@@ -55,8 +55,13 @@ class Server:
         with open(self.log, "wb") as out:
             self._popen = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=root)
         file = sandbox.jupyter / f"jpserver-{self._popen.pid}.json"
-        self.port = int(until(lambda: _port(file), 60, "the server has chosen its port"))
-        until(self._listens, 60, "the server listens")
+        try:
+            self.port = int(until(lambda: _port(file), 60, "the server has chosen its port"))
+            until(self._listens, 60, "the server listens")
+        except BaseException:
+            # Nobody has a server yet that could be stopped.
+            self.stop()
+            raise
 
     def _listens(self) -> bool:
         # The server writes its file first.

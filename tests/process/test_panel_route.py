@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from parslab import DataFlowKernel
 
-pytestmark = pytest.mark.usefixtures("loop")
+# The first test also starts a Jupyter server, which takes long on a busy machine.
+pytestmark = [pytest.mark.usefixtures("loop"), pytest.mark.timeout(300)]
 
 HOLDER = """
     import ctypes
