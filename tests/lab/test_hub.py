@@ -52,6 +52,7 @@ def test_the_panel_works_behind_a_base_url(browser: Browser, single: Server, gat
     desk.context.close()
 
 
+@pytest.mark.timeout(300)  # a browser without anything in its cache loads JupyterLab through the proxy
 def test_the_panel_works_behind_nginx_with_the_policy_of_a_hub(
     browser: Browser, single: Server, root: Path, gate: Path
 ) -> None:

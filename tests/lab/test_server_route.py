@@ -142,6 +142,7 @@ def test_the_panel_acts_when_the_kernel_is_dead(lab: Lab, loaded: Notebook, gate
     until(lambda: not psutil.pid_exists(run), "the run has ended")
 
 
+@pytest.mark.timeout(300)  # another server, and another browser that loads JupyterLab
 @pytest.mark.usefixtures("lab")
 def test_a_server_without_the_extension_is_named(browser: Browser, root: Path, gate: Path) -> None:
     without = "--ServerApp.jpserver_extensions={'parslab': False}"
