@@ -198,6 +198,8 @@ export interface ITaskPageRequest {
   apps?: string[];
   /** Text that the app, the arguments, the error or the id must contain. */
   text?: string;
+  /** Only failed tasks of this ``FailureGroupRow``; null for all tasks. */
+  failures?: number | null;
   /** A field of TaskRow. */
   sort?: string;
   descending?: boolean;
@@ -242,6 +244,8 @@ export interface IRetryRequest {
   everything?: boolean;
   /** Retry only tasks of this app and the tasks that failed because of them. */
   app?: string;
+  /** Retry all tasks of this ``FailureGroupRow``; null to name the tasks by the other fields. */
+  failures?: number | null;
 }
 
 /** Ask for the last output of a block's job.  The reply is a BlockOutput or an ErrorReply. */
@@ -289,6 +293,17 @@ export interface ILingerRequest {
 /** Ask why a task ran, or which call gave its result.  The reply is a CommandReply or an ErrorReply. */
 export interface IExplainRequest {
   type: 'ExplainRequest';
+  request_id: string;
+  task: number;
+}
+
+/**
+ * Ask for the text of a notebook cell that calls the function of a task with the arguments of the task.
+ *
+ * The reply is a CommandReply with the text of the cell, or an ErrorReply.
+ */
+export interface IReproducerRequest {
+  type: 'ReproducerRequest';
   request_id: string;
   task: number;
 }
@@ -449,6 +464,28 @@ export interface INotice {
   text: string;
 }
 
+/** Failed tasks whose errors have the same pattern; a task that is retried leaves its group. */
+export interface IFailureGroupRow {
+  /** Identifies the pattern in all processes of the run; 0 for all failures beyond the bounded number of groups. */
+  number: number;
+  /** The class of the exception; empty if the error names none. */
+  kind: string;
+  /** The message; placeholders replace its numbers, addresses, paths and quoted values. */
+  message: string;
+  /** 0 once all of them have been retried. */
+  tasks: number;
+  /** When the first task of the group failed, even if it was retried; null if only the database knows. */
+  first: number | null;
+  last: number | null;
+  /** Number of tasks of each app. */
+  apps: Record<string, number>;
+  executors: Record<string, number>;
+  /** Number of tasks that failed on each host; tasks that reached no host are left out. */
+  hosts: Record<string, number>;
+  /** The task of the group that failed first. */
+  example: number | null;
+}
+
 /** The complete state of the run that a panel shows. */
 export interface ISnapshot {
   type: 'Snapshot';
@@ -465,6 +502,8 @@ export interface ISnapshot {
   managers: IManagerRow[];
   /** History of blocks, workers and waiting tasks: one point per change, thinned out with time. */
   scaling: ScalePoint[];
+  /** The groups that have tasks, in the order of their first failure. */
+  failures: IFailureGroupRow[];
 }
 
 /** The changes since the message with number ``seq - 1``. */
@@ -480,6 +519,8 @@ export interface IDelta {
   run: IRunInfo | null;
   blocks: IBlockRow[];
   managers: IManagerRow[];
+  /** The groups that have changed; a group with 0 tasks is gone. */
+  failures: IFailureGroupRow[];
 }
 
 /**
@@ -615,6 +656,7 @@ export type Request =
   | IBlockActionRequest
   | ILingerRequest
   | IExplainRequest
+  | IReproducerRequest
   | ICheckpointRequest;
 
 export type Reply =

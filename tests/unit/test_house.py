@@ -59,8 +59,8 @@ SIDEWAYS = {
 }
 PARTS = {
     "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "files", "network", "graph"),
-    "client": ("", "handle", "local", "calls", "transport", "process", "futures"),
-    "monitoring": ("parsl_database", "report", "", "view", "store"),
+    "client": ("", "handle", "local", "reproducer", "calls", "transport", "process", "futures"),
+    "monitoring": ("parsl_database", "report", "", "view", "failures", "store"),
     "remote": ("manager", "files", "pool", "software", "worker", ""),
     "providers": ("batch", "ssh", ""),
 }

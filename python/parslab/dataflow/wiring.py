@@ -25,6 +25,7 @@ from parslab.dataflow.graph.rich_output import RichOutput
 from parslab.dataflow.graph.table import TaskTable
 from parslab.dataflow.high_throughput.block_commands import BlockCommands
 from parslab.dataflow.host import LoopHost
+from parslab.dataflow.operations.reproducers import Reproducers
 from parslab.dataflow.persistence.checkpointing import Checkpointing
 from parslab.dataflow.persistence.log_format import log_folder
 from parslab.dataflow.resume.resume_from_log import ResumeFromLog
@@ -158,7 +159,9 @@ class Components:
             clients=self.clients,
             pools=self.pools,
             log_writer=self.log_service.writer,
+            failed_alike=lambda group: self.panel_feed.view.failures.tasks_of(group),
         )
+        self.reproducers = Reproducers(self.table, self.functions, self.clients.connected)
 
     def _make_resumption(self) -> None:
         settings, log_writer = self._settings, self.log_service.writer
@@ -202,6 +205,7 @@ class Components:
             panel_feed=self.panel_feed,
             presence=self.presence,
             retry_service=self.retry_service,
+            reproducers=self.reproducers,
             checkpointing=self.checkpointing,
             block_command=BlockCommands(tuple(self.manager_services.values())).carry_out,
             reasons=(self.table.recovery.why, *(() if self.prior_calls is None else (self.prior_calls.why,))),
@@ -215,6 +219,7 @@ class Components:
             presence=self.presence,
             commands=commands,
             retry_service=self.retry_service,
+            reproducers=self.reproducers,
             log_writer=self.log_service.writer,
             failover=self.failover,
             prior_calls=self.prior_calls,

@@ -127,6 +127,7 @@ class Feed:
             blocks=view.blocks.all_rows(),
             managers=view.managers.all_rows(),
             scaling=view.scaling.points,
+            failures=view.failures.all_rows(),
         )
 
     def _delta(self, now: float) -> Delta:
@@ -151,4 +152,5 @@ class Feed:
             run=view.run.take_changed(),
             blocks=blocks,
             managers=managers,
+            failures=view.failures.take_changed(),
         )

@@ -18,6 +18,7 @@ __all__ = [
     "ClientAttached",
     "ClientLeft",
     "Event",
+    "FailureRecalled",
     "LeaseMoved",
     "ManagerMoved",
     "NodeSampled",
@@ -151,6 +152,15 @@ class TaskFailed(_Event, frozen=True):
     started: float = 0.0
     """When the body began; 0: it never did, or only the time of sending is known."""
     worker: str = ""
+
+
+class FailureRecalled(_Event, frozen=True):
+    """A task failed under a lost DataFlowKernel; ``TaskSubmitted`` has announced it before."""
+
+    task: int
+    app: str
+    executor: str
+    error: str
 
 
 class TaskReopened(_Event, frozen=True):
@@ -288,6 +298,7 @@ Event: TypeAlias = (
     | TaskMoved
     | TaskReopened
     | TaskFailed
+    | FailureRecalled
     | OutputWritten
     | WorkerMoved
     | BlockMoved

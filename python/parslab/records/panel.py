@@ -33,6 +33,7 @@ __all__ = [
     "Delta",
     "ErrorReply",
     "ExplainRequest",
+    "FailureGroupRow",
     "GraphNode",
     "Heartbeat",
     "LingerRequest",
@@ -41,6 +42,7 @@ __all__ = [
     "Overview",
     "RelayStatus",
     "Reply",
+    "ReproducerRequest",
     "Request",
     "RetryRequest",
     "RunInfo",
@@ -101,6 +103,8 @@ class TaskPageRequest(_PanelMessage):
     """Names of the wanted apps; empty for all."""
     text: str = ""
     """Text that the app, the arguments, the error or the id must contain."""
+    failures: int | None = None
+    """Only failed tasks of this ``FailureGroupRow``; null for all tasks."""
     sort: str = "id"
     """A field of TaskRow."""
     descending: bool = True
@@ -143,6 +147,8 @@ class RetryRequest(_PanelMessage):
     everything: bool = False
     app: str = ""
     """Retry only tasks of this app and the tasks that failed because of them."""
+    failures: int | None = None
+    """Retry all tasks of this ``FailureGroupRow``; null to name the tasks by the other fields."""
 
 
 class BlockOutputRequest(_PanelMessage):
@@ -191,6 +197,16 @@ class ExplainRequest(_PanelMessage):
     task: int
 
 
+class ReproducerRequest(_PanelMessage):
+    """Ask for the text of a notebook cell that calls the function of a task with the arguments of the task.
+
+    The reply is a CommandReply with the text of the cell, or an ErrorReply.
+    """
+
+    request_id: str
+    task: int
+
+
 class CheckpointRequest(_PanelMessage):
     """Write the memoized results to a checkpoint.  The reply is a CommandReply with the folder, or an ErrorReply."""
 
@@ -209,6 +225,7 @@ Request: TypeAlias = (
     | BlockActionRequest
     | LingerRequest
     | ExplainRequest
+    | ReproducerRequest
     | CheckpointRequest
 )
 
@@ -392,6 +409,29 @@ class Notice(msgspec.Struct, gc=False):
     text: str
 
 
+class FailureGroupRow(msgspec.Struct, gc=False):
+    """Failed tasks whose errors have the same pattern; a task that is retried leaves its group."""
+
+    number: int
+    """Identifies the pattern in all processes of the run; 0 for all failures beyond the bounded number of groups."""
+    kind: str
+    """The class of the exception; empty if the error names none."""
+    message: str
+    """The message; placeholders replace its numbers, addresses, paths and quoted values."""
+    tasks: int
+    """0 once all of them have been retried."""
+    first: float | None
+    """When the first task of the group failed, even if it was retried; null if only the database knows."""
+    last: float | None
+    apps: dict[str, int]
+    """Number of tasks of each app."""
+    executors: dict[str, int]
+    hosts: dict[str, int]
+    """Number of tasks that failed on each host; tasks that reached no host are left out."""
+    example: int | None
+    """The task of the group that failed first."""
+
+
 class Snapshot(_PanelMessage):
     """The complete state of the run that a panel shows."""
 
@@ -408,6 +448,8 @@ class Snapshot(_PanelMessage):
     managers: list[ManagerRow] = []
     scaling: list[ScalePoint] = []
     """History of blocks, workers and waiting tasks: one point per change, thinned out with time."""
+    failures: list[FailureGroupRow] = []
+    """The groups that have tasks, in the order of their first failure."""
 
 
 class Delta(_PanelMessage):
@@ -423,6 +465,8 @@ class Delta(_PanelMessage):
     run: RunInfo | None = None
     blocks: list[BlockRow] = []
     managers: list[ManagerRow] = []
+    failures: list[FailureGroupRow] = []
+    """The groups that have changed; a group with 0 tasks is gone."""
 
 
 class TaskRow(msgspec.Struct, kw_only=True, gc=False):
@@ -552,6 +596,7 @@ Command: TypeAlias = (
     | BlockActionRequest
     | LingerRequest
     | ExplainRequest
+    | ReproducerRequest
     | CheckpointRequest
 )
 """Requests that the DataFlowKernel itself carries out."""

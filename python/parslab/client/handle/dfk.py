@@ -33,6 +33,7 @@ from parslab.client.handle.remote_calls import RemoteCalls
 from parslab.client.local.task_context import calling_join, task_contexts
 from parslab.client.local.tasks import LocalTasks
 from parslab.client.process.run_settings import value_memory
+from parslab.client.reproducer.service import ReproducerService
 from parslab.client.run_state import RunState
 from parslab.client.transport.link import KernelLink
 from parslab.client.transport.questions import Questions
@@ -48,6 +49,7 @@ from parslab.wire.messages.client import (
     PanelRequest,
     PanelUpdate,
     RequestDefinitions,
+    RequestReproducer,
     RequestValue,
     RunLocalTask,
     SetLinger,
@@ -121,6 +123,7 @@ class DataFlowKernel:
         )
         functions = SentFunctions(link)
         self._definitions = DefinitionService(link, functions, local.redefined_joins)
+        self._reproducers = ReproducerService(link)
         self._remote_calls = RemoteCalls(link, pending, functions, identities, local, value_memory=value_memory(config))
         if config is not None:
             self.use_dependency_resolver(config.dependency_resolver)
@@ -132,6 +135,7 @@ class DataFlowKernel:
             PanelUpdate: self._panel_update,
             Refused: self.lifecycle.refused,
             RequestDefinitions: self._definitions.ask,
+            RequestReproducer: self._reproducers.ask,
             RequestValue: local.send_value,
             RunLocalTask: local.run,
             SetLinger: self._set_linger,
@@ -639,6 +643,7 @@ class DataFlowKernel:
     def close(self) -> None:
         """End the threads of the components."""
         self._definitions.close()
+        self._reproducers.close()
         self._retry_handler.close()
         self.local_tasks.close()
 

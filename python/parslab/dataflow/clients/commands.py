@@ -17,12 +17,15 @@ from parslab.records.panel import (
     BlockActionRequest,
     CancelRequest,
     CheckpointRequest,
+    CommandReply,
     ExplainRequest,
     LingerRequest,
+    ReproducerRequest,
     RetryRequest,
     ScaleRequest,
 )
 from parslab.records.states import FINAL
+from parslab.wire.encoding import encode_json
 from parslab.wire.messages.client import PanelReply, PanelRequest, PanelUpdate
 
 if TYPE_CHECKING:
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
+    from parslab.dataflow.operations.reproducers import Reproducers
     from parslab.dataflow.persistence.checkpointing import Checkpointing
+    from parslab.wire.messages.client import ReproducerWritten
 
 __all__ = ["ClientCommands"]
 
@@ -57,6 +62,8 @@ class ClientCommands:
         Sets how long the run outlives its clients.
     retry_service
         Retries tasks.
+    reproducers
+        Asks clients for cells that repeat a call.
     checkpointing
         Writes checkpoints.
     block_command
@@ -77,6 +84,7 @@ class ClientCommands:
         panel_feed: PanelFeed,
         presence: Presence,
         retry_service: RetryService,
+        reproducers: Reproducers,
         checkpointing: Checkpointing,
         block_command: Callable[[ScaleRequest | BlockActionRequest], str],
         reasons: Iterable[Callable[[int], str | None]],
@@ -89,6 +97,7 @@ class ClientCommands:
         self._panel_feed = panel_feed
         self._presence = presence
         self._retry_service = retry_service
+        self._reproducers = reproducers
         self._checkpointing = checkpointing
         self._block_command = block_command
         self._reasons = reasons
@@ -112,6 +121,11 @@ class ClientCommands:
                 pass  # monitoring has answered
             case RetryRequest() as command:
                 self._retry_service.retry(command, client, waits=bool(request.ask), reply=reply_in_order)
+            case ReproducerRequest(request_id=id, task=task):
+                try:
+                    self._reproducers.ask(task, lambda found: reply(_written(id, found)))
+                except ParslabError as error:
+                    reply(Monitor.error_reply(id, str(error)))
             case command:
                 try:
                     reply(Monitor.command_reply(command.request_id, self._carry_out(command, client)))
@@ -154,3 +168,10 @@ class ClientCommands:
         if not client.panel:
             return client.number
         return self._presence.newest_owner()
+
+def _written(request_id: str, found: ReproducerWritten) -> bytes:
+    """Encode the answer of a client for the panel."""
+    if found.problem:
+        return Monitor.error_reply(request_id, found.problem)
+    # Not ``command_reply``, which shortens its sentence: this is the text of a whole cell.
+    return encode_json(CommandReply(request_id, found.text))

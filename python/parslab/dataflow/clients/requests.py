@@ -24,6 +24,7 @@ from parslab.wire.messages.client import (
     LocalTaskStarted,
     PanelRequest,
     ReleaseTasks,
+    ReproducerWritten,
     RetryCost,
     RetryHandlerChanged,
     RetryTasks,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
+    from parslab.dataflow.operations.reproducers import Reproducers
     from parslab.dataflow.persistence.log_writer import LogWriter
     from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Buffer
@@ -72,6 +74,8 @@ class ClientRequests:
         Carries out the requests of panels.
     retry_service
         Retries tasks on request.
+    reproducers
+        Asks clients for cells that repeat a call.
     log_writer
         Writes the event log; None if the run has none.
     failover
@@ -97,6 +101,7 @@ class ClientRequests:
         presence: Presence,
         commands: ClientCommands,
         retry_service: RetryService,
+        reproducers: Reproducers,
         log_writer: LogWriter | None,
         failover: ReturningClients | None,
         prior_calls: PriorCallFinder | None,
@@ -109,6 +114,7 @@ class ClientRequests:
         self._presence = presence
         self._commands = commands
         self._retry_service = retry_service
+        self._reproducers = reproducers
         self._log_writer = log_writer
         self._failover = failover
         self._prior_calls = prior_calls
@@ -229,6 +235,8 @@ class ClientRequests:
                     self._unused_functions.drop(client.functions.pop(fn))
             case RetryTasks():
                 self._retry_service.answered(client, message)
+            case ReproducerWritten():
+                self._reproducers.answered(message)
             case RetryHandlerChanged():
                 # Tasks of the notebook's lost kernels have no handler of their own any more.
                 absent = self._presence.leases.absent(client.notebook)

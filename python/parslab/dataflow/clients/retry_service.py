@@ -71,6 +71,8 @@ class RetryService:
         The tasks, the functions, the attached clients and the executors of the run.
     log_writer
         Writes the event log; None if the run has none.
+    failed_alike
+        Returns the numbers of the tasks of a group of failures.
 
     Attributes
     ----------
@@ -87,6 +89,7 @@ class RetryService:
         clients: ClientRegistry,
         pools: Mapping[int, ExecutorPool],
         log_writer: LogWriter | None,
+        failed_alike: Callable[[int], list[int]],
     ) -> None:
         self._host = host
         self._table = table
@@ -94,6 +97,7 @@ class RetryService:
         self._clients = clients
         self._pools = pools
         self._log_writer = log_writer
+        self._failed_alike = failed_alike
         self._requests: dict[int, _PendingRetry] = {}
         self._numbers = itertools.count(1)
         self.blocked: list[_PendingRetry] = []
@@ -116,7 +120,9 @@ class RetryService:
         """
         table = self._table
         ids = command.tasks
-        if command.everything:
+        if command.failures is not None:
+            ids = sorted(self._failed_alike(command.failures))
+        elif command.everything:
             ids = sorted({task.id for task in table.tasks.values() if task.state in FAILURES})
         request = _PendingRetry(of_app(table, ids, command.app) if command.app else list(ids), command, reply)
         number = next(self._numbers)
@@ -259,6 +265,8 @@ def _summary(request: _PendingRetry, found: RetryPlan) -> str:
 
 
 def _nothing_to_retry(request: _PendingRetry) -> str:
+    if request.command.failures is not None:
+        return "No task of this group has failed any more."
     if request.ids and not request.command.everything:
         return "These tasks have not ended yet."
     return f"No task of app {request.command.app} has failed." if request.command.app else "No task has failed."

@@ -36,7 +36,7 @@ from parslab.dataflow.persistence.log_format import (
     RunClosed,
     RunOpened,
 )
-from parslab.records.events import TaskMoved, TaskSubmitted
+from parslab.records.events import FailureRecalled, TaskMoved, TaskSubmitted
 from parslab.records.reasons import Reason
 from parslab.records.states import FINAL, TaskState
 from parslab.wire.messages.base import Failure, ForgetFunctions, TaskKind
@@ -461,10 +461,10 @@ class _Restoration:
         """Restore the table; return the tasks that were at workers."""
         table = self._table
         # Monitoring starts from zero with this process, and its counts include ended tasks.
-        table.out.events += [self._recalled(past) for past in self._replay.over]
+        self._recall(self._replay.over)
         self._make_tasks()
         ended = [past for past in self._pasts if self._tasks[past.task].state in FINAL]
-        table.out.events += [self._recalled(past) for past in ended]
+        self._recall(ended)
         unfinished = [(past, task) for past in self._pasts if (task := self._tasks[past.task]).state not in FINAL]
         table.unfinished += len(unfinished)
         restored = Restored([], [])
@@ -559,6 +559,16 @@ class _Restoration:
                     table.tasks.pop(task.alias, None)
 
     # ----- events
+
+    def _recall(self, ended: Iterable[ReplayedTask]) -> None:
+        """Report the tasks that ended under the lost DataFlowKernel to monitoring."""
+        events = self._table.out.events
+        for past in ended:
+            submitted = self._recalled(past)
+            events.append(submitted)
+            if past.resolved is not None and submitted.state is TaskState.failed and past.resolved.failure is not None:
+                error = past.resolved.failure.error
+                events.append(FailureRecalled(submitted.time, past.task, submitted.app, submitted.executor, error))
 
     def _recalled(self, past: ReplayedTask) -> TaskSubmitted:
         """Make the event of a task that ended under the lost DataFlowKernel."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from parslab.monitoring.failures.patterns import pattern_of
 from parslab.monitoring.store.tables import TASK, StoredAttempt, StoredFailure, StoredTask, StoredUsage
 from parslab.monitoring.view.text import ERROR
 from parslab.records.panel import CLIENT_SHIFT
@@ -225,7 +226,15 @@ class ParslTasks:
                 task.retrying = ended
         if task.state in (TaskState.failed.name, TaskState.dep_fail.name):
             task.error = self._cells.text(error or "Parsl has not written why.", ERROR)
-            batch.failures.append(StoredFailure(task=task.id, attempt=task.attempt, error=task.error, traceback=""))
+            batch.failures.append(
+                StoredFailure(
+                    task=task.id,
+                    attempt=task.attempt,
+                    error=task.error,
+                    traceback="",
+                    failure_group=pattern_of(task.error).group,
+                )
+            )
 
     def _add_usage(self, batch: Batch, task: StoredTask) -> None:
         for _, attempt, cpu, memory, read, written, time in self._usage.take(task.id):

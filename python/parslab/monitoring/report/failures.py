@@ -1,14 +1,14 @@
 """Groups the failures of a run by their cause, and counts failed attempts.  [core]
 
-Two failures have one cause if their reasons are equal, and their errors are equal but for numbers and addresses.
+Two failures have one cause if their reasons and the patterns of their errors are equal.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from parslab.monitoring.failures.patterns import OTHER, pattern_of
 from parslab.monitoring.report.summary import FailureGroup, RetrySummary
 from parslab.records.reasons import Reason
 from parslab.records.states import FAILURES, SUCCESSES
@@ -27,8 +27,6 @@ _MANY = 1000
 _ERROR = 400
 _APPS = 6
 _EXAMPLES = 6
-
-_NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?")
 
 _FAILED = ", ".join(repr(state.name) for state in sorted(FAILURES))
 _SUCCEEDED = ", ".join(repr(state.name) for state in sorted(SUCCESSES))
@@ -50,14 +48,14 @@ def failure_groups(connection: sqlite3.Connection) -> tuple[list[FailureGroup], 
         "FROM task LEFT JOIN attempt ON attempt.task = task.id AND attempt.attempt = task.attempt "
         f"WHERE state IN ({_FAILED}) ORDER BY task.id"
     )
-    groups: dict[tuple[str, str], _Group] = {}
+    groups: dict[tuple[str, int], _Group] = {}
     for id, app, state, error, reason in connection.execute(sql):
         cause = Reason.dependency.value if state == "dep_fail" else reason
-        key = (cause, _NUMBERS.sub("N", error))
+        key = (cause, pattern_of(error).group)
         group = groups.get(key)
         if group is None:
             if len(groups) >= _MANY:
-                key, error, cause = ("", ""), "", ""
+                key, error, cause = ("", OTHER), "", ""
             group = groups.setdefault(key, _Group(cause, error))
         group.tasks += 1
         if len(group.apps) < _APPS:

@@ -30,8 +30,8 @@ __all__ = ["Batch"]
 class Batch:
     """Rows to write, by table.
 
-    Tasks, edges, workers, blocks and managers are cells, because the view changes their structs while the store's
-    thread writes.  The other rows are structs, which nobody changes.
+    Tasks, edges, failure groups, workers, blocks and managers are cells, because the view changes their structs while
+    the store's thread writes.  The other rows are structs, which nobody changes.
     """
 
     tasks: list[Cells] = field(default_factory=list)
@@ -43,6 +43,7 @@ class Batch:
     """Cell, client and id of finished tasks that a call of the next notebook kernel has adopted."""
     edges: list[tuple[int, int]] = field(default_factory=list)
     failures: list[StoredFailure] = field(default_factory=list)
+    failure_groups: list[Cells] = field(default_factory=list)
     attempts: dict[tuple[int, int], StoredAttempt] = field(default_factory=dict)
     """By task and attempt."""
     printed: dict[tuple[int, str], PrintedOutput] = field(default_factory=dict)

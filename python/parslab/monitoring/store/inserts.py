@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "OutputTails", "create", "write"]
 
-_INDEX = "CREATE INDEX edge_dep ON edge (dep)"
-_SCHEMA = "; ".join([*(table.create() for table in TABLES), _INDEX])
+_INDEXES = ("CREATE INDEX edge_dep ON edge (dep)", "CREATE INDEX failure_by_group ON failure (failure_group)")
+_SCHEMA = "; ".join([*(table.create() for table in TABLES), *_INDEXES])
 
 VERSION = zlib.crc32(_SCHEMA.encode()) >> 1
 """Identifies the schema: ``PRAGMA user_version`` of the file, a signed number of 32 bits."""
@@ -139,6 +139,7 @@ def _rows(connection: sqlite3.Connection, batch: Batch, tails: OutputTails) -> I
     yield tables.TASK, batch.tasks
     yield tables.EDGE, batch.edges
     yield tables.FAILURE, [tables.FAILURE.cells(row) for row in batch.failures]
+    yield tables.FAILURE_GROUP, batch.failure_groups
     yield tables.ATTEMPT, [tables.ATTEMPT.cells(row) for row in batch.attempts.values()]
     yield tables.OUTPUT, [tables.OUTPUT.cells(row) for row in tails.rows(connection, batch.printed)]
     yield tables.NOTICE, [tables.NOTICE.cells(row) for row in batch.notices]

@@ -80,6 +80,10 @@ def _filter(request: TaskPageRequest) -> tuple[str, list[Any]]:
             chosen = wanted[:500]  # older versions of SQLite bind at most 999 values
             terms.append(f"{column} IN ({','.join('?' * len(chosen))})")
             values += chosen
+    if request.failures is not None:
+        # The table of failures keeps the error of a task that was retried, so the state counts, too.
+        terms.append("id IN (SELECT task FROM failure WHERE failure_group = ?) AND state = ?")
+        values += [_storable(request.failures), TaskState.failed.name]
     if text := request.text.strip()[:200]:
         # The backslash is first: later it would also escape the backslashes in front of the other two.
         for sign in "\\%_":

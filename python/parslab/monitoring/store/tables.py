@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from parslab.records.panel import BlockRow, ManagerRow, Notice, RunInfo, TaskRow, WorkerRow
+from parslab.records.panel import BlockRow, FailureGroupRow, ManagerRow, Notice, RunInfo, TaskRow, WorkerRow
 from parslab.records.states import TASK_STATES
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "CLIENT",
     "EDGE",
     "FAILURE",
+    "FAILURE_GROUP",
     "MANAGER",
     "NODE_SAMPLE",
     "NOTICE",
@@ -83,6 +84,8 @@ class StoredFailure(msgspec.Struct, kw_only=True, gc=False):
     attempt: int
     error: str
     traceback: str
+    failure_group: int
+    """The number of its ``FailureGroupRow``."""
 
 
 class StoredAttempt(msgspec.Struct, kw_only=True, gc=False):
@@ -169,7 +172,7 @@ class Table(Generic[Row]):
     name
         Name of the table.
     struct
-        Its fields are the columns.  A list becomes JSON text.
+        Its fields are the columns.  A list or a dictionary becomes JSON text.
     key
         Columns of the primary key.
     without
@@ -200,8 +203,8 @@ class Table(Generic[Row]):
         hints = typing.get_type_hints(struct)
         self._types = {column: _sql_type(hints[column]) for column in self.columns}
         plain: Callable[[Row], Cells] = attrgetter(*self.columns)
-        lists = any(typing.get_origin(hints[column]) is list for column in self.columns)
-        self.cells: Callable[[Row], Cells] = (lambda row: tuple(map(_cell, plain(row)))) if lists else plain
+        nested = any(typing.get_origin(hints[column]) in (list, dict) for column in self.columns)
+        self.cells: Callable[[Row], Cells] = (lambda row: tuple(map(_cell, plain(row)))) if nested else plain
         """Makes the row of a struct.  ``attrgetter`` is faster than a loop, and each task needs it."""
 
     def create(self) -> str:
@@ -236,13 +239,13 @@ def _sql_type(hint: object) -> str:
     # The only unions of stored fields are those with None, which every column takes.
     if isinstance(hint, types.UnionType):
         (hint,) = set(typing.get_args(hint)) - {types.NoneType}
-    if typing.get_origin(hint) is list:
+    if typing.get_origin(hint) in (list, dict):
         return "TEXT"
     return _SQL_TYPES[typing.cast("type", hint)]
 
 
 def _cell(value: object) -> object:
-    return msgspec.json.encode(value).decode() if isinstance(value, list) else value
+    return msgspec.json.encode(value).decode() if isinstance(value, (list, dict)) else value
 
 
 RUN = Table(
@@ -254,6 +257,7 @@ RUN = Table(
 TASK = Table("task", StoredTask, key=("id",))
 EDGE = Table("edge", EdgeRow, key=("task", "dep"), rowid=False)
 FAILURE = Table("failure", StoredFailure, key=("task",))
+FAILURE_GROUP = Table("failure_group", FailureGroupRow, key=("number",))
 ATTEMPT = Table("attempt", StoredAttempt, key=("task", "attempt"), rowid=False)
 OUTPUT = Table("output", StoredOutput, key=("task", "stream", "chunk"))
 WORKER = Table("worker", WorkerRow, key=("worker",))
@@ -283,6 +287,7 @@ TABLES: tuple[Table[Any], ...] = (
     TASK,
     EDGE,
     FAILURE,
+    FAILURE_GROUP,
     ATTEMPT,
     OUTPUT,
     NOTICE,

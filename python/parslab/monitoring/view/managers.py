@@ -81,6 +81,11 @@ class ManagerRows:
             self._left.setdefault(name)
         return was_connected and not is_connected
 
+    def host_of(self, manager: str) -> str:
+        """Return the host of a manager; empty if it is not known."""
+        row = self.rows.get(manager)
+        return "" if row is None else row.host
+
     def outdated(self) -> list[str]:
         """Return the managers that left so long ago that panels do not show them any more."""
         return list(self._left)[: max(0, len(self._left) - MAX_LEFT)]

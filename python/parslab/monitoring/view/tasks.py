@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from parslab.monitoring.failures.groups import FailedAttempt
+from parslab.monitoring.failures.patterns import pattern_of
 from parslab.monitoring.store.tables import REOPENED, TASK, StoredAttempt, StoredFailure, StoredTask
 from parslab.monitoring.view.seen import SeenTasks
 from parslab.monitoring.view.text import ERROR, TEXT, TRACEBACK, clipped
@@ -27,6 +29,7 @@ from parslab.records.states import EXECUTING, RANK, TASK_STATES, TaskState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from parslab.monitoring.failures.groups import FailureGroups
     from parslab.monitoring.store.batch import Batch
     from parslab.monitoring.view.counts import StateCounts
     from parslab.monitoring.view.graph import GraphView
@@ -82,6 +85,8 @@ class TaskRows:
     ----------
     counts, graph, workers
         The parts of the view that each move of a task updates.
+    failures
+        The part of the view that failed attempts update.
     batch
         The batch that receives rows for the store.
     """
@@ -90,6 +95,7 @@ class TaskRows:
         "_batch",
         "_changed_rows",
         "_counts",
+        "_failures",
         "_graph",
         "_rows",
         "_seen",
@@ -101,7 +107,15 @@ class TaskRows:
         "total",
     )
 
-    def __init__(self, *, counts: StateCounts, graph: GraphView, workers: WorkerRows, batch: Batch) -> None:
+    def __init__(
+        self,
+        *,
+        counts: StateCounts,
+        graph: GraphView,
+        workers: WorkerRows,
+        failures: FailureGroups,
+        batch: Batch,
+    ) -> None:
         self.total = 0
         self.finished = 0
         self.rate_offset = 0
@@ -112,6 +126,7 @@ class TaskRows:
         """Whether panels lack a change; the view sets it to False."""
         self._counts = counts
         self._graph = graph
+        self._failures = failures
         self._workers = workers
         self._batch = batch
         self._seen = SeenTasks()
@@ -297,6 +312,7 @@ class TaskRows:
 
     def reopened(self, event: TaskReopened) -> None:
         """A task that had finished without a result is run again."""
+        self._failures.reopened(event.task)
         counts = self._counts.of(event.app)
         was, state, rank = _NAME[event.was], _NAME[event.state], _RANK[event.state]
         if not counts[was]:
@@ -342,13 +358,18 @@ class TaskRows:
         if event.attempt >= row.attempt:
             row.error = error
         self._mark(row)
+        worker = event.worker or (row.worker if is_latest else "")
         if event.reason != _DEPENDENCY:  # a task with a failed dependency was never attempted
+            attempt = FailedAttempt(
+                event.time, event.attempt, error, row.app, row.executor, self._workers.host_of(worker)
+            )
+            self._failures.attempt_failed(event.task, attempt)
             self._batch.attempts[event.task, event.attempt] = StoredAttempt(
                 task=event.task,
                 attempt=event.attempt,
                 started=event.started or (row.started if is_latest else None),
                 ended=event.time,
-                worker=event.worker or (row.worker if is_latest else ""),
+                worker=worker,
                 reason=event.reason or _APP_ERROR,
                 error=error,
             )
@@ -361,8 +382,18 @@ class TaskRows:
                 attempt=event.attempt,
                 error=clipped(event.error, TRACEBACK),
                 traceback=clipped(traceback, TRACEBACK),
+                failure_group=pattern_of(error).group,
             )
         )
+
+    def settle_failures(self) -> None:
+        """Count the tasks whose last attempt has failed; call this after each batch of events."""
+        if self._failures.unsettled:
+            self._failures.settle(self._state_and_attempt)
+
+    def _state_and_attempt(self, task: int) -> tuple[str, int] | None:
+        row = self._rows.get(task)
+        return None if row is None else (row.state, row.attempt)
 
     def _mark(self, row: LiveTask) -> None:
         if not row.changed:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from parslab.monitoring.failures.groups import FailureGroups
 from parslab.monitoring.store.batch import Batch
+from parslab.monitoring.store.tables import FAILURE_GROUP
 from parslab.monitoring.view.blocks import BlockRows
 from parslab.monitoring.view.counts import StateCounts
 from parslab.monitoring.view.details import Details
@@ -30,6 +32,7 @@ from parslab.records.events import (
     ClientLeft,
     Event,
     ExecutorStopped,
+    FailureRecalled,
     LeaseMoved,
     ManagerMoved,
     NodeSampled,
@@ -76,7 +79,14 @@ class View:
         self.blocks = BlockRows()
         self.managers = ManagerRows(self.blocks)
         self.workers = WorkerRows(self.managers)
-        self.tasks = TaskRows(counts=self.counts, graph=self.graph, workers=self.workers, batch=self._batch)
+        self.failures = FailureGroups()
+        self.tasks = TaskRows(
+            counts=self.counts,
+            graph=self.graph,
+            workers=self.workers,
+            failures=self.failures,
+            batch=self._batch,
+        )
         self.scaling = ScaleHistory()
         self.notices = Notices(self._batch, restarts)
         self.changed = False
@@ -102,6 +112,7 @@ class View:
             TaskAdopted: self.tasks.adopted,
             TaskReopened: self.tasks.reopened,
             TaskFailed: self.tasks.failed,
+            FailureRecalled: self.failures.recalled,
             OutputWritten: self._details.output_written,
             TaskSampled: self._details.task_sampled,
             TaskPlaced: self._details.task_placed,
@@ -128,6 +139,7 @@ class View:
                 if type(event) in always_visible:
                     self.changed = True
         self.workers.pass_on_finished()
+        tasks.settle_failures()
         if tasks.changed:
             self.changed, tasks.changed = True, False
         if tasks.finished != finished_before or tasks.rate_offset:
@@ -206,7 +218,7 @@ class View:
     @property
     def unwritten(self) -> bool:
         """Whether ``take_batch`` would return anything."""
-        parts = (self.tasks, self.workers, self.blocks, self.managers)
+        parts = (self.tasks, self.workers, self.blocks, self.managers, self.failures)
         return any(part.unwritten for part in parts) or bool(self._batch)
 
     def take_batch(self) -> Batch:
@@ -217,4 +229,5 @@ class View:
         batch.workers += self.workers.take_unwritten()
         batch.blocks += self.blocks.take_unwritten()
         batch.managers += self.managers.take_unwritten()
+        batch.failure_groups += [FAILURE_GROUP.cells(group) for group in self.failures.take_unwritten()]
         return batch.take()

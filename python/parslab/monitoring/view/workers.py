@@ -123,6 +123,11 @@ class WorkerRows:
             self._managers.worked(row.manager, 0, 1)
         self._touch(worker)
 
+    def host_of(self, worker: str) -> str:
+        """Return the host of a worker, or of a manager if ``worker`` names one; empty if it is not known."""
+        row = self.rows.get(worker)
+        return self._managers.host_of(worker) if row is None else row.host
+
     def pass_on_finished(self) -> None:
         """Add finished tasks of which only the manager is known to the managers, once for a batch of events."""
         if self._finished:

@@ -38,7 +38,9 @@ __all__ = [
     "PriorTasks",
     "RedefinedApp",
     "ReleaseTasks",
+    "ReproducerWritten",
     "RequestDefinitions",
+    "RequestReproducer",
     "RequestRetryCost",
     "RequestValue",
     "RetryCost",
@@ -209,6 +211,15 @@ class RetryCost(WireMessage, tag=17):
     failure: Failure | None = None
 
 
+class ReproducerWritten(WireMessage, tag=20):
+    """Answer to ``RequestReproducer``: the text of a cell that repeats the call of a task."""
+
+    ask: int
+    text: str
+    problem: str = ""
+    """Why there is no such text; empty if there is one."""
+
+
 class RetryHandlerChanged(WireMessage, tag=19):
     """Whether the client has a retry handler, which says what failed attempts of its tasks cost."""
 
@@ -242,6 +253,7 @@ ClientMessage: TypeAlias = (
     | RetryTasks
     | RetryCost
     | RetryHandlerChanged
+    | ReproducerWritten
     | ClientResumed
 )
 
@@ -348,6 +360,29 @@ class RequestDefinitions(WireMessage, tag=43):
     """The ``origin`` of each app."""
 
 
+class RequestReproducer(WireMessage, tag=45):
+    """Ask for the text of a cell that repeats the call of a task; see ``ReproducerWritten``.
+
+    What is large is left out, so this message needs no frames.
+    """
+
+    ask: int
+    task: int
+    app: str
+    error: str
+    """``Type: message``; empty if the task did not fail."""
+    function: bytes
+    """The pickle of the function."""
+    args: bytes = b""
+    """The pickle of (args, kwargs); empty if it is too large."""
+    buffers: tuple[bytes, ...] = ()
+    """The buffers of ``args``."""
+    deps: tuple[int, ...] = ()
+    """The tasks whose results ``args`` refers to."""
+    values: tuple[bytes, ...] = ()
+    """The pickle of the result of each of ``deps``; empty for a result that is too large, or that does not exist."""
+
+
 KernelMessage: TypeAlias = (
     Welcome
     | Refused
@@ -363,5 +398,6 @@ KernelMessage: TypeAlias = (
     | CallsMatched
     | RequestRetryCost
     | RequestDefinitions
+    | RequestReproducer
     | SetLinger
 )

@@ -1,0 +1,1 @@
+"""Groups failed tasks by the exception that ended them."""
