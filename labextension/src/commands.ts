@@ -16,6 +16,11 @@ export const Commands = {
   retryTask: 'parslab:retry-task',
   /** `{app?: string}`: only tasks of this app, and tasks that failed because one of them failed. */
   retryFailed: 'parslab:retry-failed',
+  showFailures: 'parslab:show-failures',
+  /** `{failures: number}`: the number of a group of failures. */
+  retryGroup: 'parslab:retry-group',
+  /** `{task?: number}`; the default is the selected task. */
+  copyReproducer: 'parslab:copy-reproducer',
   /** `{seconds?: number}`: how long the run outlives its notebook; without it, the command asks the user. */
   keepRun: 'parslab:keep-run',
   /** Continues the run of the notebook in front in its kernel, or in a new one. */

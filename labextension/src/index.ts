@@ -2,6 +2,7 @@ import { blocksPlugin } from './plugins/blocks';
 import { cancelPlugin } from './plugins/cancel';
 import { cellPlugin } from './plugins/cell';
 import { drawerPlugin } from './plugins/drawer';
+import { failuresPlugin } from './plugins/failures';
 import { graphPlugin } from './plugins/graph';
 import { leasePlugin } from './plugins/lease';
 import { overviewPlugin } from './plugins/overview';
@@ -16,6 +17,7 @@ export default [
   overviewPlugin,
   graphPlugin,
   tasksPlugin,
+  failuresPlugin,
   blocksPlugin,
   drawerPlugin,
   cancelPlugin,

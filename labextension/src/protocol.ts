@@ -601,6 +601,8 @@ export interface ITaskDetail {
   cores: string;
   /** The command that starts its ranks. */
   launch: string;
+  /** Place and text of the innermost line of the traceback that is in a cell: ``["In [3], line 4", "1 / 0"]``. */
+  source: [string, string] | null;
 }
 
 /** The last output lines of a block's job. */

@@ -15,6 +15,7 @@ import type {
   IBlockActionRequest,
   IBlockRow,
   IBlockOutput,
+  IFailureGroupRow,
   IManagerRow,
   INotice,
   IOverview,
@@ -120,6 +121,10 @@ export interface IRun extends IDisposable {
   /** The numbers of blocks, workers and waiting tasks since the run began; empty without blocks. */
   readonly scaling: readonly ScalePoint[];
   readonly notices: readonly INotice[];
+  /** Groups of failed tasks by number, in the order of their first failure. */
+  readonly failures: ReadonlyMap<number, IFailureGroupRow>;
+  /** Whether any task has failed while this page followed the run, even if it was retried. */
+  readonly hasFailed: boolean;
   /** Finished tasks per second in the last minute: one number a second, the newest last. */
   readonly rates: readonly number[];
   readonly changed: ISignal<IRun, IRunChange>;
@@ -146,6 +151,10 @@ export interface IRun extends IDisposable {
   cancelCell(cell: string, client?: number): Promise<string>;
   /** Retries these tasks or all failed tasks; `app` limits both to one app. */
   retry(tasks: readonly number[] | 'failed', app?: string): Promise<string>;
+  /** Retries all tasks of a group of failures. */
+  retryGroup(failures: number): Promise<string>;
+  /** The text of a cell that calls the function of a task with its arguments. */
+  reproducer(task: number): Promise<string>;
   /** Explains why a task ran, or which task computed its result. */
   explain(task: number): Promise<string>;
   /** Sets how many seconds the run outlives its last client; with 0, it ends with that client. */

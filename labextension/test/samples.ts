@@ -3,6 +3,7 @@ import type {
   IBlockRow,
   IBlockOutput,
   IDelta,
+  IFailureGroupRow,
   IManagerRow,
   IOverview,
   IRunInfo,
@@ -76,6 +77,7 @@ export function snapshot(part: Partial<ISnapshot> = {}): ISnapshot {
     blocks: [],
     managers: [],
     scaling: [],
+    failures: [],
     ...part
   };
 }
@@ -93,6 +95,23 @@ export function delta(seq: number, part: Partial<IDelta> = {}): IDelta {
     run: null,
     blocks: [],
     managers: [],
+    failures: [],
+    ...part
+  };
+}
+
+export function failures(number: number, part: Partial<IFailureGroupRow> = {}): IFailureGroupRow {
+  return {
+    number,
+    kind: 'ValueError',
+    message: 'number N is bad',
+    tasks: 3,
+    first: 1002,
+    last: 1006,
+    apps: { fit: 3 },
+    executors: { htex: 3 },
+    hosts: { node1: 3 },
+    example: 7,
     ...part
   };
 }
@@ -141,6 +160,7 @@ export function detail(id: number, part: Partial<ITaskDetail> = {}): ITaskDetail
     nodes: '',
     cores: '',
     launch: '',
+    source: null,
     ...part
   };
 }

@@ -18,6 +18,7 @@ import psutil
 
 from tests.bench import (
     environments,
+    failures,
     hosts,
     htex,
     large_values,
@@ -219,6 +220,7 @@ def quiet(seconds: float, tasks: int) -> dict[str, float]:
 
 CASES: dict[str, Callable[..., dict[str, float]]] = {
     "two_versions": environments.two_versions,
+    "many_failures": failures.many_failures,
     "bodies": loops.bodies,
     "burst": burst,
     "by_value": by_value,

@@ -328,6 +328,13 @@ def environments(bench: Bench, run: int) -> Figures:
     return _named("environments", bench.case("two_versions", calls=bench.sizes.calls))
 
 
+def failures(bench: Bench, run: int) -> Figures:
+    """Answers about the failures of a run of a million tasks."""
+    if not bench.with_parslab or not bench.sizes.extras:
+        return {}
+    return _named("failures", bench.case("many_failures", tasks=1_000_000, share=10))
+
+
 def files(bench: Bench, run: int) -> Figures:
     """Files for hosts that share no disk; nothing where such hosts cannot be made."""
     if not bench.with_parslab or not bench.sizes.extras:
@@ -382,6 +389,7 @@ MEASURES: dict[str, Callable[[Bench, int], Figures]] = {
     "reacting": reacting,
     "large": large_values,
     "environments": environments,
+    "failures": failures,
     "files": files,
     "mpi": mpi,
     "panel": panel,

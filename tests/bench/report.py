@@ -373,6 +373,21 @@ ROWS = (
         (">=", 0.9),
         on_ratio=True,
     ),
+    *(
+        Row(
+            f"failures of 1 000 000 tasks, 100 000 failed: {title}",
+            f"failures.{figure}",
+            "s",
+            bound=("<=", 0.5),
+            full=True,
+        )
+        for title, figure in (
+            ("groups, with the whole snapshot", "groups"),
+            ("a page of a group", "page"),
+            ("the example of a group", "example"),
+            ("the tasks of a group to retry", "retry"),
+        )
+    ),
     Row(
         "two versions of numpy in one cell, from a local cache: first calls",
         "environments.first",

@@ -16,6 +16,7 @@ import type {
   IBlockOutput,
   IDelta,
   ICommandReply,
+  IFailureGroupRow,
   IManagerRow,
   INotice,
   IOverview,
@@ -166,6 +167,14 @@ export class Run implements IRun {
     return this._notices;
   }
 
+  get failures(): ReadonlyMap<number, IFailureGroupRow> {
+    return this._failures;
+  }
+
+  get hasFailed(): boolean {
+    return this._hasFailed;
+  }
+
   get rates(): readonly number[] {
     return this._rates;
   }
@@ -227,6 +236,15 @@ export class Run implements IRun {
     const which = tasks === 'failed' ? { everything: true, app } : { tasks: [...tasks], app };
     const request = { type: 'RetryRequest', request_id: this._requests.newId(), ...which } as const;
     return this._command(request, LONG_REPLY_TIMEOUT);
+  }
+
+  retryGroup(failures: number): Promise<string> {
+    const request_id = this._requests.newId();
+    return this._command({ type: 'RetryRequest', request_id, failures }, LONG_REPLY_TIMEOUT);
+  }
+
+  reproducer(task: number): Promise<string> {
+    return this._command({ type: 'ReproducerRequest', request_id: this._requests.newId(), task });
   }
 
   explain(task: number): Promise<string> {
@@ -346,6 +364,7 @@ export class Run implements IRun {
     this._synchronized = true;
     if (`${snapshot.run.run} ${snapshot.run.started}` !== this.id) {
       this._rates = [];
+      this._hasFailed = false;
     } else if (snapshot.run.pid !== this.info?.pid) {
       // Another process has taken over the run, and does not have the requests to the one before.
       this._requests.failAll(
@@ -361,6 +380,8 @@ export class Run implements IRun {
     this._managers = new Map(snapshot.managers.map(row => [row.manager, row]));
     this._scaling = snapshot.scaling;
     this._notices = snapshot.notices.slice(-NOTICES);
+    this._failures = new Map();
+    snapshot.failures.forEach(group => this._setFailures(group));
     this._setOverview(snapshot.overview);
     this._changed.emit(EVERYTHING);
   }
@@ -382,6 +403,7 @@ export class Run implements IRun {
     delta.workers.forEach(row => this._workers.set(row.worker, row));
     delta.blocks.forEach(row => this._blocks.set(blockKey(row), row));
     delta.managers.forEach(row => this._managers.set(row.manager, row));
+    delta.failures.forEach(group => this._setFailures(group));
     dropOldest(this._workers, row => row.state === 'dead', MAX_ENDED);
     dropOldest(this._blocks, hasEnded, MAX_ENDED);
     dropOldest(this._managers, hasDeparted, MAX_ENDED);
@@ -395,6 +417,15 @@ export class Run implements IRun {
   private _addNode([id, app, state, deps]: GraphNode): number {
     this._nodes.set(id, { id, app, state, deps });
     return id;
+  }
+
+  private _setFailures(group: IFailureGroupRow): void {
+    if (group.tasks > 0) {
+      this._failures.set(group.number, group);
+      this._hasFailed = true;
+    } else {
+      this._failures.delete(group.number);
+    }
   }
 
   private _setOverview(overview: IOverview): void {
@@ -440,6 +471,8 @@ export class Run implements IRun {
   private _managers = new Map<string, IManagerRow>();
   private _scaling: readonly ScalePoint[] = [];
   private _notices: INotice[] = [];
+  private _failures = new Map<number, IFailureGroupRow>();
+  private _hasFailed = false;
   private _rates: number[] = [];
   private _ratedAt = 0;
   private _seq = 0;

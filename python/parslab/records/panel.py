@@ -548,6 +548,8 @@ class TaskDetail(_PanelMessage):
     """The cores that its ranks are bound to; empty where they are not bound."""
     launch: str = ""
     """The command that starts its ranks."""
+    source: tuple[str, str] | None = None
+    """Place and text of the innermost line of the traceback that is in a cell: ``["In [3], line 4", "1 / 0"]``."""
 
 
 class BlockOutput(_PanelMessage):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import inspect
+import re
+import sys
 import textwrap
 import types
 from typing import TYPE_CHECKING, Any
@@ -48,10 +52,19 @@ class Definitions:
         if not text:
             return ""
         self._seen.add(id(function))
-        for name, value in _globals_of(function):
-            self._add_global(name, value)
+        self._add_used(function, text)
         self._add_block(function.__name__, text)
         return function.__name__
+
+    def _add_used(self, value: Any, text: str) -> None:
+        """Add what a function or class uses: globals that traveled with it, and what only its header names."""
+        used = dict(_globals_of(value))
+        main = vars(sys.modules["__main__"])
+        for name in _names_of_headers(text):
+            if name not in used and name in main and not hasattr(builtins, name):
+                used[name] = main[name]
+        for name, found in used.items():
+            self._add_global(name, found)
 
     def _imported(self, function: Any) -> str:
         module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
@@ -80,8 +93,7 @@ class Definitions:
                 return
             text = source_of(value, self._sources)
             if text:
-                for other, used in _globals_of(value):
-                    self._add_global(other, used)
+                self._add_used(value, text)
                 self._add_block(name, text)
                 return
         self.values[f"{name} = {self._literals.write(value)}"] = None
@@ -116,20 +128,51 @@ def _names_in(code: types.CodeType) -> Iterator[str]:
             yield from _names_in(constant)
 
 
+def _names_of_headers(text: str) -> Iterator[str]:
+    """Yield the names outside of the bodies of functions: bases, decorators, defaults, annotations."""
+    try:
+        left: list[ast.AST] = [ast.parse(text)]
+    except SyntaxError:
+        return
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            yield node.id
+        children = list(ast.iter_child_nodes(node))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            body = node.body if isinstance(node.body, list) else [node.body]
+            children = [child for child in children if child not in body]
+        left += children
+
+
 def source_of(value: Any, sources: Mapping[str, tuple[str, str]]) -> str:
     """Return the text of a function without its decorators, or of a class; empty if it is not known."""
+    if isinstance(value, type):
+        return _class_source(value, sources)
     code = getattr(value, "__code__", None)
+    if code is None or code.co_name == "<lambda>":
+        return ""  # a lambda has no text of its own, only that of the statement around it
     try:
-        if code is not None and code.co_filename in sources:
+        if code.co_filename in sources:
             lines = sources[code.co_filename][0].splitlines(keepends=True)
             block = inspect.getblock(lines[code.co_firstlineno - 1 :])
         else:
             block, _ = inspect.getsourcelines(value)
     except (OSError, TypeError, IndexError, SyntaxError):
         return ""
-    text = textwrap.dedent("".join(block)).rstrip()
-    if code is None:
-        return text
-    # A lambda has no text of its own, only that of the statement around it.
-    starts = [at for at, line in enumerate(text.splitlines()) if line.startswith(("def ", "async def "))]
-    return "\n".join(text.splitlines()[starts[0] :]) if starts and code.co_name != "<lambda>" else ""
+    lines = textwrap.dedent("".join(block)).rstrip().splitlines()
+    starts = [at for at, line in enumerate(lines) if line.startswith(("def ", "async def "))]
+    return "\n".join(lines[starts[0] :]) if starts else ""
+
+
+def _class_source(value: type, sources: Mapping[str, tuple[str, str]]) -> str:
+    """Return the text of a class of a cell, with its decorators."""
+    head = re.compile(rf"^(?:@.*\n)*class {re.escape(value.__name__)}\b", re.MULTILINE)
+    for text, _ in sources.values():
+        # The last definition of the name in a cell is the one that counts.
+        for found in reversed(list(head.finditer(text))):
+            lines = text[found.start() :].splitlines(keepends=True)
+            decorators = found.group().count("\n")
+            block = inspect.getblock(lines[decorators:])
+            return "".join([*lines[:decorators], *block]).rstrip()
+    return ""

@@ -52,7 +52,7 @@ class FailedAttempt(NamedTuple):
     error: str
     app: str
     executor: str
-    host: str
+    worker: str
 
 
 class _Origin(NamedTuple):
@@ -126,7 +126,7 @@ class FailureGroups:
     --------
     >>> groups = FailureGroups()
     >>> groups.attempt_failed(7, FailedAttempt(12.0, 0, "ValueError: 7 is odd", "fit", "htex", "node1"))
-    >>> groups.settle({7: ("failed", 0)}.get)
+    >>> groups.settle({7: ("failed", 0)}.get, lambda worker: "here")
     >>> [(group.kind, group.message, group.tasks) for group in groups.all_rows()]
     [('ValueError', 'N is odd', 1)]
     """
@@ -152,13 +152,15 @@ class FailureGroups:
         """An attempt failed; the task fails with it unless it is tried again."""
         self._open[task] = attempt
 
-    def settle(self, state_of: StateOf) -> None:
+    def settle(self, state_of: StateOf, host_of: Callable[[str], str]) -> None:
         """Count the tasks that have failed for good since the last call.
 
         Parameters
         ----------
         state_of
             Returns the name of a task's state and the number of its attempt; None if the task is not in memory.
+        host_of
+            Returns the host of a worker.  Asked for now, because a worker is often reported after its first tasks.
         """
         still_open: dict[int, FailedAttempt] = {}
         for task, failed in self._open.items():
@@ -167,7 +169,8 @@ class FailureGroups:
                 continue
             state, attempt = found
             if state == _FAILED:
-                self._add(task, failed.error, failed.time, _Origin(failed.app, failed.executor, failed.host))
+                origin = _Origin(failed.app, failed.executor, host_of(failed.worker))
+                self._add(task, failed.error, failed.time, origin)
             elif attempt == failed.attempt and state in _BEFORE_THE_END:
                 still_open[task] = failed  # the event of the move is in the next batch
         self._open = still_open

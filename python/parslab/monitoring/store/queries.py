@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from parslab.monitoring.failures.tracebacks import cell_line
 from parslab.monitoring.output import cut_mark
 from parslab.monitoring.store.tables import ATTEMPT, TASK, StoredTask
 from parslab.records.panel import (
@@ -110,6 +111,7 @@ def task_detail(connection: sqlite3.Connection, request: TaskDetailRequest) -> T
     cpu, memory, read, written = connection.execute(sql, (task.id,)).fetchone() or [None] * 4
     sql = "SELECT nodes, cores, launch FROM placement WHERE task = ?"
     nodes, cores, launch = connection.execute(sql, (task.id,)).fetchone() or ("", "", "")
+    traceback = failure[0] if failure and task.error else ""
     return TaskDetail(
         request_id=request.request_id,
         row=_task_row(task),
@@ -118,7 +120,7 @@ def task_detail(connection: sqlite3.Connection, request: TaskDetailRequest) -> T
         dependents=_neighbours(connection, "task", "dep", task.id),
         host=host,
         pid=pid,
-        traceback=failure[0] if failure and task.error else "",
+        traceback=traceback,
         stdout=_text(connection, task.id, "stdout"),
         stderr=_text(connection, task.id, "stderr"),
         client=task.client,
@@ -130,6 +132,7 @@ def task_detail(connection: sqlite3.Connection, request: TaskDetailRequest) -> T
         nodes=nodes,
         cores=cores,
         launch=launch,
+        source=cell_line(traceback),
     )
 
 

@@ -360,9 +360,7 @@ class TaskRows:
         self._mark(row)
         worker = event.worker or (row.worker if is_latest else "")
         if event.reason != _DEPENDENCY:  # a task with a failed dependency was never attempted
-            attempt = FailedAttempt(
-                event.time, event.attempt, error, row.app, row.executor, self._workers.host_of(worker)
-            )
+            attempt = FailedAttempt(event.time, event.attempt, error, row.app, row.executor, worker)
             self._failures.attempt_failed(event.task, attempt)
             self._batch.attempts[event.task, event.attempt] = StoredAttempt(
                 task=event.task,
@@ -389,7 +387,7 @@ class TaskRows:
     def settle_failures(self) -> None:
         """Count the tasks whose last attempt has failed; call this after each batch of events."""
         if self._failures.unsettled:
-            self._failures.settle(self._state_and_attempt)
+            self._failures.settle(self._state_and_attempt, self._workers.host_of)
 
     def _state_and_attempt(self, task: int) -> tuple[str, int] | None:
         row = self._rows.get(task)

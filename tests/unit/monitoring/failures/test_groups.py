@@ -17,6 +17,7 @@ from parslab.records.states import TaskState, WorkerState
 
 if TYPE_CHECKING:
     import pytest
+
     from parslab.records.events import Event
     from parslab.records.panel import FailureGroupRow
 
@@ -64,6 +65,13 @@ def test_tasks_with_one_pattern_are_one_group() -> None:
     )
     assert shown(view) == {"ValueError: number N is bad": 3, "KeyError: '…'": 1}
     assert view.failures.tasks_of(group.number) == [3, 4, 5]
+
+
+def test_a_worker_may_be_reported_after_its_first_task() -> None:
+    view = View()
+    events: list[Event] = [*fails(1, "E: 1"), WorkerMoved(1.0, "w", "htex", WorkerState.idle, "node1")]
+    view.apply(events, 1.0)
+    assert only(view).hosts == {"node1": 1}
 
 
 def test_an_attempt_that_is_tried_again_is_no_failure() -> None:
@@ -158,7 +166,7 @@ def test_tasks_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_changed_is_given_once() -> None:
     groups = FailureGroups()
     groups.attempt_failed(1, FailedAttempt(1.0, 0, "E: 1", "fit", "htex", ""))
-    groups.settle({1: ("failed", 0)}.get)
+    groups.settle({1: ("failed", 0)}.get, str)
     assert [row.tasks for row in groups.take_changed()] == [1]
     assert groups.take_changed() == []
     assert groups.unwritten
@@ -192,7 +200,7 @@ def test_each_failed_task_is_in_one_group(steps: list[tuple[int, str, str, bool]
         attempt = attempts[task]
         if what == "reopen" and states[task] in ("failed", "dep_fail"):
             attempts[task] += 1
-            events.append(TaskReopened(1.0, task, S.pending, S[states[task]], attempt + 1, "fit", "htex", 1))
+            events.append(TaskReopened(1.0, task, S.pending, TaskState[states[task]], attempt + 1, "fit", "htex", 1))
             states[task] = "open"
         elif states[task] == "open" and what == "succeed":
             events.append(ended(task, S.exec_done, attempt))
