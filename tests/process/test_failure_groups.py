@@ -31,7 +31,8 @@ def fragile(number: int, gate: str) -> int:
 
 @python_app
 def missing(key: str) -> str:
-    return {}[key]
+    empty: dict[str, str] = {}
+    return empty[key]
 
 
 @python_app

@@ -65,7 +65,7 @@ function Group(props: IGroupProps): React.JSX.Element {
   const id = `parslab-failures-${group.number}`;
   const Caret = opened ? caretDownIcon : caretRightIcon;
   const isOther = group.number === OTHER;
-  const kind = isOther ? trans.__('Other errors') : group.kind || trans.__('Error');
+  const kind = isOther ? trans.__('Other errors') : group.kind.split('.').pop() || trans.__('Error');
   return (
     <li data-group={group.number} data-tasks={group.tasks}>
       <button
@@ -76,7 +76,9 @@ function Group(props: IGroupProps): React.JSX.Element {
         onClick={() => open.toggle(group.number)}
       >
         <Caret.react tag="span" className="parslab-Caret" aria-hidden="true" />
-        <b className="parslab-Failure-kind">{kind}</b>
+        <b className="parslab-Failure-kind" title={group.kind}>
+          {kind}
+        </b>
         <span
           className="parslab-Failure-count"
           aria-label={trans._n('1 task', '%2 tasks', group.tasks, count(group.tasks))}

@@ -18,9 +18,7 @@ export function Example({ group, open, trans, actions }: IGroupProps): React.JSX
         <button type="button" className="parslab-Link" onClick={() => actions.showTask(example)}>
           {trans.__('task %1', taskLabel(example))}
         </button>
-        {detail?.row.cell && (
-          <span className="parslab-Failure-cell">{trans.__('called by %1', detail.row.cell)}</span>
-        )}
+        {detail?.row.cell && trans.__(', called by %1', detail.row.cell)}
       </p>
       {problem && (
         <div className="parslab-Banner parslab-mod-error" role="alert">

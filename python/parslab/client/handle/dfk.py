@@ -107,8 +107,7 @@ class DataFlowKernel:
         self._kept = KeptTasks.wanted_by(config)
         self._cell = ""
         """The last cell that has called an app; ``_first_of_cell`` is its first task."""
-        self._first_of_cell = 0
-        self._first_task = 0
+        self._first_of_cell = self._first_task = 0
         self.state = state = RunState(connection.run, connection.run_dir, connection.pid)
         self._link = link = KernelLink(connection.sock, keep=connection.restart is not None)
         self._executors = Executors()
@@ -121,10 +120,10 @@ class DataFlowKernel:
         self.local_tasks = local = LocalTasks(
             link, pending, self._requests, identities, connection.threads, user_executors=connection.user_executors
         )
-        functions = SentFunctions(link)
+        functions, memory = SentFunctions(link), value_memory(config)
+        self._remote_calls = RemoteCalls(link, pending, functions, identities, local, value_memory=memory)
         self._definitions = DefinitionService(link, functions, local.redefined_joins)
         self._reproducers = ReproducerService(link)
-        self._remote_calls = RemoteCalls(link, pending, functions, identities, local, value_memory=value_memory(config))
         if config is not None:
             self.use_dependency_resolver(config.dependency_resolver)
         self.messages = MessageHandler(pending, local, self._retry_handler, questions, self._requests)
