@@ -1,9 +1,8 @@
-"""Failed tasks in a real run: they are grouped, retried as a group, known after a failover, and copied as a cell."""
+"""Failed tasks in a real run: they are grouped, retried as a group, and copied as a cell."""
 
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from parslab.client.handle.dfk import DataFlowKernel
-    from tests.process.sandbox import Sandbox
 
 LIMIT = 3
 
@@ -82,21 +80,6 @@ def test_a_group_is_listed_and_retried(tmp_path: Path) -> None:
         assert list(groups(dfk)) == ["KeyError"]
         text = command(dfk, panel.RetryRequest("", failures=group.number))
         assert text == "No task of this group has failed any more."
-
-
-def test_groups_are_known_after_a_failover(sandbox: Sandbox, tmp_path: Path) -> None:
-    with sandbox.load() as dfk:
-        bad = [fragile(number, str(tmp_path / "gate")) for number in range(3)]
-        assert all(future.exception() is not None for future in bad)
-        before = groups(dfk)["ValueError"]
-        os.kill(dfk.pid, signal.SIGKILL)
-        assert add(1, 2).result() == 3
-        after = groups(dfk)["ValueError"]
-        assert (after.number, after.tasks, after.apps) == (before.number, 3, {"fragile": 3})
-        (tmp_path / "gate").touch()
-        assert command(dfk, panel.RetryRequest("", failures=after.number)).startswith("3 tasks run again")
-        assert [future.result() for future in bad] == [3, 4, 5]
-        assert groups(dfk) == {}
 
 
 def test_a_call_is_copied_as_a_cell(tmp_path: Path) -> None:

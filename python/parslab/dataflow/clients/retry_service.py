@@ -15,7 +15,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
-from parslab.dataflow.operations.retry_plan import RetryPlan, of_app, plan, reopen
+from parslab.dataflow.operations.retry_plan import RetryPlan, held_tasks, of_app, plan, reopen
 from parslab.dataflow.persistence.log_format import ReopenedTasks
 from parslab.monitoring.monitor import Monitor
 from parslab.records.states import FAILURES, TaskState
@@ -121,7 +121,7 @@ class RetryService:
         table = self._table
         ids = command.tasks
         if command.failures is not None:
-            ids = sorted(self._failed_alike(command.failures))
+            ids = held_tasks(table, sorted(self._failed_alike(command.failures)))
         elif command.everything:
             ids = sorted({task.id for task in table.tasks.values() if task.state in FAILURES})
         request = _PendingRetry(of_app(table, ids, command.app) if command.app else list(ids), command, reply)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.task import Task
     from parslab.wire.messages.client import RedefinedApp
 
-__all__ = ["RetryPlan", "functions_needed", "of_app", "plan", "reopen"]
+__all__ = ["RetryPlan", "functions_needed", "held_tasks", "of_app", "plan", "reopen"]
 
 Redefinition: TypeAlias = "Callable[[Task], RedefinedApp | None]"
 """Returns the function and the limits that a task has from now on; None if they do not change."""
@@ -153,6 +153,25 @@ class RetryPlan:
         """Sort the tasks, after all of them have been added."""
         self.tasks = sorted(self._again, key=lambda task: task.id)
         return self
+
+
+def held_tasks(table: TaskTable, ids: Iterable[int]) -> list[int]:
+    """Return the tasks to name for a retry of these.
+
+    A task whose future was dropped is not in the table any more.  It lives on as a need of the tasks that failed
+    because of it, and a retry of these takes it along.
+    """
+    named = list(ids)
+    gone = {number for number in named if number not in table.tasks}
+    if not gone:
+        return named
+    reached: set[int] = set()
+    for task in table.tasks.values():
+        needed = {need.id for need in task.needs if need.id in gone} if task.state is TaskState.dep_fail else ()
+        if needed:
+            reached |= needed
+            named.append(task.id)
+    return [number for number in named if number not in reached]
 
 
 def plan(

@@ -255,3 +255,33 @@ def test_redefined_joins_are_named_by_their_notebook(kernel: Kernel) -> None:
     kernel.order(1)
     kernel.answer(kernel.mends()[0].ask, bodies=(1,))
     assert (join.state, kernel.state(2)) == (S.launched, S.failed)
+
+
+def test_a_group_of_failures_runs_again(kernel: Kernel) -> None:
+    for task in (1, 2, 3):
+        kernel.app(task)
+        kernel.failed(task)
+    kernel.order(failures=77)
+    (request,) = kernel.mends()
+    assert request.tasks == [1, 3]
+    kernel.answer(request.ask)
+    assert kernel.said == [CommandReply("a", "2 tasks run again.")]
+    kernel.order(failures=5)
+    assert kernel.said[1:] == [CommandReply("a", "No task of this group has failed any more.")]
+
+
+def test_a_task_without_a_future_runs_again_for_the_tasks_that_need_it(kernel: Kernel) -> None:
+    kernel.app(1)
+    kernel.app(2, 1)
+    kernel.app(3)
+    kernel.table.release([1])
+    kernel.failed(1)
+    kernel.failed(3)
+    assert 1 not in kernel.table.tasks
+    kernel.order(failures=77)
+    (request,) = kernel.mends()
+    kernel.answer(request.ask)
+    assert request.tasks == [1, 2, 3]
+    assert kernel.said == [
+        CommandReply("a", "3 tasks run again, 1 of them because they hang together with what was asked for.")
+    ]

@@ -30,6 +30,8 @@ from parslab.dataflow.persistence.log_format import (
     RunOpened,
 )
 from parslab.dataflow.persistence.replay import Replay, restore
+from parslab.monitoring.view.view import View
+from parslab.records.events import FailureRecalled
 from parslab.records.states import FINAL, TaskState
 from parslab.testing.fakes import call, outcome
 from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, TaskKind
@@ -252,6 +254,27 @@ def test_a_task_that_was_reopened_runs_again() -> None:
     assert ready(there) == [1]
     assert (there.tasks[1].args, there.tasks[1].fn) == (b"args", 3)
     assert recovered(*items, ended(1)).tasks[1].state is S.exec_done
+
+
+def test_failures_are_reported_again_with_their_errors() -> None:
+    there = recovered(
+        called(0),
+        called(1, 0),
+        called(2),
+        called(3),
+        ended(0, S.failed),
+        ended(2, S.failed),
+        ReleaseItem(0, [2]),
+        ended(3),
+    )
+    events = [event for event in there.out.events if isinstance(event, FailureRecalled)]
+    assert [(event.task, event.error, event.executor) for event in events] == [
+        (2, "ValueError: no", "llex"),
+        (0, "ValueError: no", "llex"),
+    ]
+    view = View()
+    view.apply(there.out.events, 5.0)
+    assert [(group.tasks, group.apps) for group in view.failures.all_rows()] == [(2, {"app": 2})]
 
 
 def test_a_failed_task_can_still_be_tried_again() -> None:
