@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from parslab.monitoring.failures.patterns import OTHER
 from parslab.monitoring.monitor import Monitor
 from parslab.records import panel
 from parslab.records.events import TaskFailed, TaskMoved, TaskSubmitted
@@ -60,8 +61,9 @@ def many_failures(tasks: int, share: int) -> dict[str, float]:
 
 def _answers(monitor: Monitor, now: float) -> dict[str, float]:
     snapshot = _ask(monitor, now, panel.SnapshotRequest("0"), panel.Snapshot)
-    group = max(snapshot.failures, key=lambda found: found.tasks)
+    group = max((found for found in snapshot.failures if found.number != OTHER), key=lambda found: found.tasks)
     assert group.example is not None
+    _ask(monitor, now, panel.TaskDetailRequest("0", group.example), panel.TaskDetail)  # the store has written all rows
     requests: dict[str, tuple[panel.Request, type[panel.Reply]]] = {
         "groups": (panel.SnapshotRequest("1"), panel.Snapshot),
         "page": (panel.TaskPageRequest("2", failures=group.number), panel.TaskPage),
