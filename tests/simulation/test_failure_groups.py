@@ -59,4 +59,4 @@ def test_each_failed_task_is_in_one_group(faults: Faults, retries: int) -> None:
         network.play()
         most = max(most, network.most)
         assert not network.view.failures.unsettled
-    assert most > 3  # else the runs prove nothing
+    assert most > 2  # else the runs prove nothing

@@ -219,7 +219,6 @@ class Components:
             presence=self.presence,
             commands=commands,
             retry_service=self.retry_service,
-            reproducers=self.reproducers,
             log_writer=self.log_service.writer,
             failover=self.failover,
             prior_calls=self.prior_calls,

@@ -132,6 +132,10 @@ class ClientCommands:
                 except ParslabError as error:
                     reply(Monitor.error_reply(command.request_id, str(error)))
 
+    def reproducer_written(self, message: ReproducerWritten) -> None:
+        """Pass on the cell that a client has written for a panel."""
+        self._reproducers.answered(message)
+
     def _send(self, client: ClientConnection, answer: PanelReply | PanelUpdate) -> None:
         # Monitoring answers from a thread: the client may have left since it asked.
         if client.number in self._clients.connected:

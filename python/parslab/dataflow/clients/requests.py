@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from parslab.dataflow.graph.table import TaskTable
     from parslab.dataflow.graph.task import Task
     from parslab.dataflow.host import Host
-    from parslab.dataflow.operations.reproducers import Reproducers
     from parslab.dataflow.persistence.log_writer import LogWriter
     from parslab.wire.messages.base import WireMessage
     from parslab.wire.stream import Buffer
@@ -74,8 +73,6 @@ class ClientRequests:
         Carries out the requests of panels.
     retry_service
         Retries tasks on request.
-    reproducers
-        Asks clients for cells that repeat a call.
     log_writer
         Writes the event log; None if the run has none.
     failover
@@ -101,7 +98,6 @@ class ClientRequests:
         presence: Presence,
         commands: ClientCommands,
         retry_service: RetryService,
-        reproducers: Reproducers,
         log_writer: LogWriter | None,
         failover: ReturningClients | None,
         prior_calls: PriorCallFinder | None,
@@ -114,7 +110,6 @@ class ClientRequests:
         self._presence = presence
         self._commands = commands
         self._retry_service = retry_service
-        self._reproducers = reproducers
         self._log_writer = log_writer
         self._failover = failover
         self._prior_calls = prior_calls
@@ -236,7 +231,7 @@ class ClientRequests:
             case RetryTasks():
                 self._retry_service.answered(client, message)
             case ReproducerWritten():
-                self._reproducers.answered(message)
+                self._commands.reproducer_written(message)
             case RetryHandlerChanged():
                 # Tasks of the notebook's lost kernels have no handler of their own any more.
                 absent = self._presence.leases.absent(client.notebook)

@@ -359,9 +359,9 @@ class TaskRows:
             row.error = error
         self._mark(row)
         worker = event.worker or (row.worker if is_latest else "")
+        attempt = FailedAttempt(event.time, event.attempt, error, row.app, row.executor, worker)
+        self._failures.attempt_failed(event.task, attempt)
         if event.reason != _DEPENDENCY:  # a task with a failed dependency was never attempted
-            attempt = FailedAttempt(event.time, event.attempt, error, row.app, row.executor, worker)
-            self._failures.attempt_failed(event.task, attempt)
             self._batch.attempts[event.task, event.attempt] = StoredAttempt(
                 task=event.task,
                 attempt=event.attempt,
