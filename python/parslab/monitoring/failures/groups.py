@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from parslab.records.events import FailureRecalled
 
-__all__ = ["MAX_GROUPS", "MAX_NAMES", "MAX_TRACKED", "OTHER_NAMES", "FailedAttempt", "FailureGroups"]
+__all__ = ["MAX_GROUPS", "MAX_NAMES", "MAX_TRACKED", "OTHER_NAMES", "FailureGroups", "LastAttempt"]
 
 MAX_GROUPS = 50
 """Patterns with a group of their own; ``OTHER`` counts the later ones, or each snapshot would grow with them."""
@@ -44,7 +44,7 @@ _PATTERN_OF_OTHERS = Pattern(OTHER, "", "")
 StateOf: TypeAlias = "Callable[[int], tuple[str, int] | None]"
 
 
-class FailedAttempt(NamedTuple):
+class LastAttempt(NamedTuple):
     """A failed attempt of a task that may or may not end with it."""
 
     time: float
@@ -125,7 +125,7 @@ class FailureGroups:
     Examples
     --------
     >>> groups = FailureGroups()
-    >>> groups.attempt_failed(7, FailedAttempt(12.0, 0, "ValueError: 7 is odd", "fit", "htex", "node1"))
+    >>> groups.attempt_failed(7, LastAttempt(12.0, 0, "ValueError: 7 is odd", "fit", "htex", "node1"))
     >>> groups.settle({7: ("failed", 0)}.get, lambda worker: "here")
     >>> [(group.kind, group.message, group.tasks) for group in groups.all_rows()]
     [('ValueError', 'N is odd', 1)]
@@ -135,7 +135,7 @@ class FailureGroups:
 
     def __init__(self) -> None:
         self._groups: dict[int, _Group] = {}
-        self._open: dict[int, FailedAttempt] = {}
+        self._open: dict[int, LastAttempt] = {}
         """Failed attempts whose task has not moved since, by task."""
         self._tracked = 0
         self._changed: set[int] = set()
@@ -148,7 +148,7 @@ class FailureGroups:
         """Whether ``settle`` has anything to do."""
         return bool(self._open)
 
-    def attempt_failed(self, task: int, attempt: FailedAttempt) -> None:
+    def attempt_failed(self, task: int, attempt: LastAttempt) -> None:
         """An attempt failed; the task fails with it unless it is tried again."""
         self._open[task] = attempt
 
@@ -162,7 +162,7 @@ class FailureGroups:
         host_of
             Returns the host of a worker.  Asked for now, because a worker is often reported after its first tasks.
         """
-        still_open: dict[int, FailedAttempt] = {}
+        still_open: dict[int, LastAttempt] = {}
         for task, failed in self._open.items():
             found = state_of(task)
             if found is None:

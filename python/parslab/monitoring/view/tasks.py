@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from parslab.monitoring.failures.groups import FailedAttempt
+from parslab.monitoring.failures.groups import LastAttempt
 from parslab.monitoring.failures.patterns import pattern_of
 from parslab.monitoring.store.tables import REOPENED, TASK, StoredAttempt, StoredFailure, StoredTask
 from parslab.monitoring.view.seen import SeenTasks
@@ -359,7 +359,7 @@ class TaskRows:
             row.error = error
         self._mark(row)
         worker = event.worker or (row.worker if is_latest else "")
-        attempt = FailedAttempt(event.time, event.attempt, error, row.app, row.executor, worker)
+        attempt = LastAttempt(event.time, event.attempt, error, row.app, row.executor, worker)
         self._failures.attempt_failed(event.task, attempt)
         if event.reason != _DEPENDENCY:  # a task with a failed dependency was never attempted
             self._batch.attempts[event.task, event.attempt] = StoredAttempt(

@@ -94,6 +94,11 @@ class View:
         self._details = Details(self._batch)
         self._rate = FinishRate()
         self._dropped = 0
+        self._always_visible: frozenset[type] = frozenset()
+        """Events that panels show, whatever else happens."""
+        self._handlers = self._made_handlers()
+
+    def _made_handlers(self) -> dict[type, Callable[[Any], object]]:
         always_visible: dict[type, Callable[[Any], object]] = {
             RunStarted: self.run.started,
             RunEnded: self.run.ended,
@@ -106,7 +111,7 @@ class View:
             ManagerMoved: self._manager_moved,
         }
         self._always_visible = frozenset(always_visible)
-        self._handlers = always_visible | {
+        return always_visible | {
             TaskSubmitted: self.tasks.submitted,
             TaskMoved: self.tasks.moved,
             TaskAdopted: self.tasks.adopted,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parslab.monitoring.failures import groups as module
-from parslab.monitoring.failures.groups import MAX_GROUPS, MAX_NAMES, OTHER_NAMES, FailedAttempt, FailureGroups
+from parslab.monitoring.failures.groups import MAX_GROUPS, MAX_NAMES, OTHER_NAMES, FailureGroups, LastAttempt
 from parslab.monitoring.failures.patterns import OTHER, pattern_of
 from parslab.monitoring.view.view import View
 from parslab.records.events import FailureRecalled, TaskFailed, TaskMoved, TaskReopened, TaskSubmitted, WorkerMoved
@@ -165,7 +165,7 @@ def test_tasks_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_changed_is_given_once() -> None:
     groups = FailureGroups()
-    groups.attempt_failed(1, FailedAttempt(1.0, 0, "E: 1", "fit", "htex", ""))
+    groups.attempt_failed(1, LastAttempt(1.0, 0, "E: 1", "fit", "htex", ""))
     groups.settle({1: ("failed", 0)}.get, str)
     assert [row.tasks for row in groups.take_changed()] == [1]
     assert groups.take_changed() == []
