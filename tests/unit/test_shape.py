@@ -56,7 +56,7 @@ ANY_PLACES = {
     "monitoring/store/inserts.py:_rows": CELLS,
     "monitoring/store/queries.py:_filter": CELLS,
     "monitoring/store/tables.py:": CELLS,
-    "monitoring/view/view.py:View.__init__": TABLE,
+    "monitoring/view/view.py:View._made_handlers": TABLE,
     "records/executor_settings.py:": JSON,
     "remote/files/connections.py:OutgoingConnection.__init__": ZMQ,
     "remote/software/supervisor.py:_follow": JSON,

@@ -99,6 +99,7 @@ class View:
         self._handlers = self._made_handlers()
 
     def _made_handlers(self) -> dict[type, Callable[[Any], object]]:
+        """Return the function for each type of event, and note the types that panels always show."""
         always_visible: dict[type, Callable[[Any], object]] = {
             RunStarted: self.run.started,
             RunEnded: self.run.ended,
