@@ -197,27 +197,13 @@ class Components:
                 service.claim = self.failover.claim
 
     def _make_sessions(self) -> None:
-        commands = ClientCommands(
-            self.host,
-            clients=self.clients,
-            table=self.table,
-            memo=self.memo,
-            panel_feed=self.panel_feed,
-            presence=self.presence,
-            retry_service=self.retry_service,
-            reproducers=self.reproducers,
-            checkpointing=self.checkpointing,
-            block_command=BlockCommands(tuple(self.manager_services.values())).carry_out,
-            reasons=(self.table.recovery.why, *(() if self.prior_calls is None else (self.prior_calls.why,))),
-            places=[service.why for service in self.manager_services.values() if service.in_mpi_mode],
-        )
         self.requests = ClientRequests(
             self.host,
             table=self.table,
             functions=self.functions,
             unused_functions=self.unused_functions,
             presence=self.presence,
-            commands=commands,
+            commands=self._commands(),
             retry_service=self.retry_service,
             log_writer=self.log_service.writer,
             failover=self.failover,
@@ -236,6 +222,23 @@ class Components:
             unused_functions=self.unused_functions,
             failover=self.failover,
             prior_calls=self.prior_calls,
+        )
+
+    def _commands(self) -> ClientCommands:
+        """Return what carries out the requests of panels and of clients."""
+        return ClientCommands(
+            self.host,
+            clients=self.clients,
+            table=self.table,
+            memo=self.memo,
+            panel_feed=self.panel_feed,
+            presence=self.presence,
+            retry_service=self.retry_service,
+            reproducers=self.reproducers,
+            checkpointing=self.checkpointing,
+            block_command=BlockCommands(tuple(self.manager_services.values())).carry_out,
+            reasons=(self.table.recovery.why, *(() if self.prior_calls is None else (self.prior_calls.why,))),
+            places=[service.why for service in self.manager_services.values() if service.in_mpi_mode],
         )
 
     def _kinds(self) -> tuple[tuple[str, int], ...]:

@@ -120,12 +120,11 @@ class DataFlowKernel:
         self.local_tasks = local = LocalTasks(
             link, pending, self._requests, identities, connection.threads, user_executors=connection.user_executors
         )
-        functions, memory = SentFunctions(link), value_memory(config)
-        self._remote_calls = RemoteCalls(link, pending, functions, identities, local, value_memory=memory)
+        functions = SentFunctions(link)
+        self._remote_calls = RemoteCalls(link, pending, functions, identities, local, value_memory=value_memory(config))
         self._definitions = DefinitionService(link, functions, local.redefined_joins)
         self._reproducers = ReproducerService(link)
-        if config is not None:
-            self.use_dependency_resolver(config.dependency_resolver)
+        self.use_dependency_resolver(None if config is None else config.dependency_resolver)
         self.messages = MessageHandler(pending, local, self._retry_handler, questions, self._requests)
         self.lifecycle = Lifecycle(state, link, connection.process, connection.restart, self)
         self.messages.handlers |= {
