@@ -70,7 +70,7 @@ def clipboard(lab: Lab, part: str) -> str:
     return text if part in text else ""
 
 
-def test_failures_are_grouped_read_copied_and_retried(lab: Lab, failing: Notebook) -> None:
+def test_failures_are_grouped_and_read(lab: Lab, failing: Notebook) -> None:
     lab.panel.show("Failures")
     view = lab.panel.node.get_by_role("tabpanel", name="Failures")
     expect(view.get_by_role("status")).to_contain_text("14 failed tasks of 2 kinds")
@@ -93,7 +93,14 @@ def test_failures_are_grouped_read_copied_and_retried(lab: Lab, failing: Noteboo
         for width in (NARROWEST, USUAL):
             lab.panel.resize(width)
             assert (theme, width, lab.page.evaluate(LOOKS)) == (theme, width, [])
+    opened.get_by_role("button", name="task 12").click()
+    expect(lab.panel.drawer.get_by_role("heading", name="strict")).to_be_visible()
 
+
+def test_a_call_of_a_group_is_copied_and_a_group_is_retried(lab: Lab, failing: Notebook) -> None:
+    lab.panel.show("Failures")
+    opened = group(lab, "KeyError")
+    opened.get_by_role("button").first.click()
     # Not the notification: it leaves by itself, on a busy machine before it is seen.
     opened.get_by_role("button", name="Copy as a cell").click()
     copied = until(lambda: clipboard(lab, "strict([1, 7])"), "the cell in the clipboard")
@@ -105,7 +112,6 @@ def test_failures_are_grouped_read_copied_and_retried(lab: Lab, failing: Noteboo
     group(lab, "ValueError").get_by_role("button").first.click()
     group(lab, "ValueError").get_by_role("button", name="Retry 13 tasks").click()
     expect(group(lab, "ValueError")).to_have_count(0)
+    view = lab.panel.node.get_by_role("tabpanel", name="Failures")
     expect(view.get_by_role("status")).to_have_text("1 failed task, all of one kind")
     assert failing.run("futures[-1].result()") == "12"
-    opened.get_by_role("button", name="task 12").click()
-    expect(lab.panel.drawer.get_by_role("heading", name="strict")).to_be_visible()
