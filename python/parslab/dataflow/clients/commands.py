@@ -173,6 +173,7 @@ class ClientCommands:
             return client.number
         return self._presence.newest_owner()
 
+
 def _written(request_id: str, found: ReproducerWritten) -> bytes:
     """Encode the answer of a client for the panel."""
     if found.problem:
