@@ -215,7 +215,8 @@ class SendBuffer:
     @property
     def keeps_blocks(self) -> bool:
         """Whether a batch with shared memory is kept."""
-        return any(piece[4] is not None for piece in self._kept)
+        # The thread of the link asks, while another thread may send: a copy is one call of C, which nothing interrupts.
+        return any(piece[4] is not None for piece in self._kept.copy())
 
     def drop_safe(self) -> None:
         """Drop the batches that are in the event log."""

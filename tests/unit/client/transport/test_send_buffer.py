@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -317,3 +318,21 @@ def test_a_message_with_frames_follows_those_that_have_gathered() -> None:
     wire.full = False
     assert out.flush()
     assert [task for task, _ in understood(wire)] == [0, 1, 2, 3]
+
+
+def test_the_thread_of_the_link_may_ask_for_kept_blocks_while_another_one_sends() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        buffer = SendBuffer(ours, keep=True)
+
+        class Sending(tuple[Any, ...]):
+            """A piece during whose inspection another thread sends a batch."""
+
+            __slots__ = ()
+
+            def __getitem__(self, place: Any) -> Any:
+                buffer._kept.append((1, b"", [], 1, None))
+                return super().__getitem__(place)
+
+        buffer._kept.extend([Sending((0, b"", [], 0, None)), (0, b"", [], 0, None)])
+        assert not buffer.keeps_blocks
