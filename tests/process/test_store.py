@@ -280,8 +280,8 @@ def test_a_disk_that_has_room_again_at_the_end_gets_everything(tmp_path: Path) -
 def test_even_a_full_memory_does_not_stop_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "MEMORY_PAGES", 64)
     desk = Desk(tmp_path / "none")
-    for first in range(0, 5000, 1000):
-        desk.write(*(event for n in range(first, first + 1000) for event in done(n, shown="x" * 100)))
+    for first in range(0, 5000, 100):  # a batch is kept whole or not at all
+        desk.write(*(event for n in range(first, first + 100) for event in done(n, shown="x" * 100)))
     assert 0 < desk.page().total < 5000
     assert [desk.reports.get(timeout=10)[0] for _ in range(2)] == ["warning", "error"]
     assert desk.reports.empty()
