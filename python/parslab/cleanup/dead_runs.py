@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from parslab.bodies.resource_trackers import is_resource_tracker
 from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.paths import pid_namespace
-from parslab.remote.pool.control_group import groups_of, remove_empty_groups
+from parslab.remote.pool.control_group import groups_of, parent_of, remove_empty_groups
 from parslab.scaling.block_journal import cancel_unfinished_jobs
 from parslab.trust import remove_socket_folder
 from parslab.wire.invitations import withdraw
@@ -184,26 +184,31 @@ def end_processes(run: str, lost: bool = False) -> None:
     run
         The name of the run, which all its processes have in their environment.
     lost
-        Kill only processes whose DataFlowKernel or manager is gone.
+        Kill only processes whose DataFlowKernel or manager is gone. Those of a manager in another container of this
+        host are spared: only that container knows whether the manager lives.
     """
     import psutil
 
     # A process may clear its environment, but it stays in its control group, where there is one.
     for group in groups_of(run):
         with contextlib.suppress(OSError, ValueError):
-            if not (lost and process_runs(group.parent, group.made_at)):
+            if not (lost and _attended(group.parent, group.made_at)):
                 group.kill()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError, ValueError):
             environment = process.environ()
             # A task of the run may have started this process, which then has the name of the run too.
             if environment.get("PARSLAB_RUN") == run and process.pid != os.getpid():
-                parent = int(environment.get("PARSLAB_WORKER_OF", "0").partition("/")[0])
-                if lost and process_runs(parent, process.create_time()):
+                mark = environment.get("PARSLAB_WORKER_OF")
+                if lost and mark is not None and _attended(parent_of(mark), process.create_time()):
                     continue
                 # It ends by itself when the last process that uses it is gone.
                 if not is_resource_tracker(process.cmdline()):
                     process.kill()
+
+
+def _attended(parent: int | None, since: float) -> bool:
+    return parent is None or process_runs(parent, since)
 
 
 def process_runs(pid: int, since: float) -> bool:

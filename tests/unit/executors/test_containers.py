@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from parslab.executors import LowLatencyExecutor
 from parslab.executors.containers import Container
 from parslab.records.software import ContainerSpec, Software
 from parslab.remote.pool import worker_start
+from parslab.remote.pool.control_group import worker_mark
 from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, start_command, worker_settings
 from parslab.remote.software.engines import ContainerStart, Mount
 
@@ -84,7 +84,7 @@ def test_the_interpreter_of_this_host_is_mounted(tmp_path: Path, monkeypatch: py
         (prefix, prefix, True),
         ("/x", "/y", False),
     }
-    assert settings["environment"] == {"A": "b", "PARSLAB_RUN": "000-a", "PARSLAB_WORKER_OF": f"{os.getpid()}/w-0"}
+    assert settings["environment"] == {"A": "b", "PARSLAB_RUN": "000-a", "PARSLAB_WORKER_OF": worker_mark("w-0")}
 
 
 @pytest.mark.parametrize(("prefix", "python"), [("/usr", ""), ("/opt/python", "python3")])

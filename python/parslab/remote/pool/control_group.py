@@ -8,7 +8,10 @@ Such a group can be made where the group of this process is one of version 2 tha
 of systemd, and in containers and jobs that have been given a group of their own.  Elsewhere there is none, and only
 processes that keep their environment are found.
 
-The groups lie side by side below the group of the parent: ``parslab-RUN-PARENT-WORKER``, with two process numbers.
+The groups lie side by side below the group of the parent: ``parslab-RUN-NAMESPACE-PARENT-WORKER``, with two process
+numbers and the number of the namespace in which they are valid.
+
+Where there is no group, a mark in the environment names the parent of a worker and of what its tasks start.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ import time
 from typing import TYPE_CHECKING
 
 from parslab.cores import cgroups
+from parslab.paths import pid_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["ControlGroup", "groups_of", "remove_empty_groups"]
+__all__ = ["ControlGroup", "groups_of", "parent_of", "remove_empty_groups", "worker_mark"]
 
 _KILL = 1.0
 """Seconds within which killed processes must have left their group."""
@@ -51,7 +55,7 @@ class ControlGroup:
         own = _own_group()
         if own is None:
             return None
-        group = cls(own / f"parslab-{run}-{os.getpid()}-{worker}")
+        group = cls(own / f"parslab-{run}-{_namespace()}-{os.getpid()}-{worker}")
         try:
             group.path.mkdir()
             (group.path / "cgroup.procs").write_text(str(worker))
@@ -62,9 +66,10 @@ class ControlGroup:
         return group
 
     @property
-    def parent(self) -> int:
-        """The process that made the group."""
-        return int(self.path.name.split("-")[-2])
+    def parent(self) -> int | None:
+        """The process that made the group; None if it belongs to another namespace of processes."""
+        namespace, parent, _ = self.path.name.split("-")[-3:]
+        return int(parent) if namespace == _namespace() else None
 
     @property
     def made_at(self) -> float:
@@ -108,13 +113,36 @@ def groups_of(run: str) -> Iterator[ControlGroup]:
 
 
 def remove_empty_groups() -> None:
-    """Remove the empty groups of all runs below the group of this process whose parent was killed."""
+    """Remove the empty groups of all runs below the group of this process whose parent was killed.
+
+    A container's groups are left to those who live in it: no number there tells us whether a process lives.
+    """
     own = _own_group()
-    for path in () if own is None else own.glob("parslab-*-*-*"):
+    for path in () if own is None else own.glob("parslab-*-*-*-*"):
         with contextlib.suppress(OSError, ValueError):
             # A living parent may be about to put a worker into it.
-            if not os.path.exists(f"/proc/{ControlGroup(path).parent}"):
+            parent = ControlGroup(path).parent
+            if parent is not None and not os.path.exists(f"/proc/{parent}"):
                 path.rmdir()  # fails where a process is left
+
+
+def worker_mark(worker: str) -> str:
+    """Return what the environment of a worker of this process says in ``PARSLAB_WORKER_OF``; tasks inherit it."""
+    return f"{os.getpid()}@{_namespace()}/{worker}"
+
+
+def parent_of(mark: str) -> int | None:
+    """Return the process that started the worker of a mark; None if it belongs to another namespace of processes.
+
+    A host and its containers give the same numbers to different processes.
+    """
+    parent, _, namespace = mark.partition("/")[0].partition("@")
+    return int(parent) if namespace == _namespace() else None
+
+
+def _namespace() -> str:
+    """Return the number of this process's namespace of processes; empty where there are no namespaces."""
+    return "".join(filter(str.isdigit, pid_namespace()))
 
 
 @functools.cache

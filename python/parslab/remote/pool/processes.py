@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from parslab.bodies.resource_trackers import is_resource_tracker
 from parslab.clock import steady_time
 from parslab.remote.awaited import is_awaited
-from parslab.remote.pool.control_group import ControlGroup
+from parslab.remote.pool.control_group import ControlGroup, worker_mark
 from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, start_command, worker_settings
 from parslab.remote.software.engines import removes_container
 from parslab.remote.worker.output import anonymous_file
@@ -93,7 +93,7 @@ def _environment_of(name: str, plan: ProcessPlan, run: WorkerRun, settings: dict
         "PARSLAB_WORKER": json.dumps(settings),
         # Every process that a task starts inherits these two, so it can be found even outside its group.
         "PARSLAB_RUN": run.run,
-        "PARSLAB_WORKER_OF": f"{os.getpid()}/{name}",
+        "PARSLAB_WORKER_OF": worker_mark(name),
     }
 
 
@@ -286,7 +286,7 @@ def end_strays(worker: str, patience: float = 0.5) -> None:
 
     A process that a task starts lives as long as its worker at most.
     """
-    mark = f"\0PARSLAB_WORKER_OF={os.getpid()}/{worker}\0".encode()
+    mark = f"\0PARSLAB_WORKER_OF={worker_mark(worker)}\0".encode()
     deadline = steady_time() + patience
     while steady_time() < deadline:
         strays = [pid for pid in _children() if mark in b"\0" + _environment(pid)]

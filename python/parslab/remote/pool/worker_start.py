@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from parslab.clock import anchor
+from parslab.remote.pool.control_group import worker_mark
 from parslab.remote.software.engines import ContainerStart, Mount
 from parslab.wire.descriptors import user_limit
 
@@ -130,7 +131,7 @@ def worker_settings(name: str, executor: int, plan: ProcessPlan, run: WorkerRun)
         settings["environment"] = {
             **plan.environment,
             "PARSLAB_RUN": run.run,
-            "PARSLAB_WORKER_OF": f"{os.getpid()}/{name}",
+            "PARSLAB_WORKER_OF": worker_mark(name),
         }
     return settings
 
