@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from parslab.data_provider.files import File
     from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, MPIExecutor, ThreadPoolExecutor
     from parslab.executors.containers import Container
+    from parslab.jupyter.progress.show import progress
     from parslab.launchers import (
         AprunLauncher,
         GnuParallelLauncher,
@@ -102,6 +103,7 @@ __all__ = [
     "joblib_backend",
     "join_app",
     "load",
+    "progress",
     "python_app",
     "register_future_type",
     "set_file_logger",
@@ -155,6 +157,7 @@ _WHERE = {
     "join_app": "parslab.app.decorators",
     "joblib_backend": "parslab.app.joblib_backend",
     "load": "parslab.client.session",
+    "progress": "parslab.jupyter.progress.show",
     "python_app": "parslab.app.decorators",
     "register_future_type": "parslab.serialize.future_types",
     "set_file_logger": "parslab.parsl.api.logs",

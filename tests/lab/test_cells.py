@@ -89,3 +89,32 @@ def test_cells_are_named_in_the_panel(lab: Lab, page: Notebook) -> None:
     number = page.run("len(In)")
     expect(drawer.locator("dl")).to_contain_text(f"In [{int(number) - 2}]")
     lab.panel.close_task()
+
+
+def test_progress_below_a_cell(page: Notebook, gate: Path) -> None:
+    """A bar that fills while the cell waits, and a button that runs what failed again."""
+    again = str(gate) + "-again"
+    page.run(
+        "@python_app\n"
+        "def strict(number, path):\n"
+        "    if number == 3 and not os.path.exists(path):\n"
+        "        raise ValueError(number)\n"
+    )
+    cell = page.start(
+        f"futures = [held({str(gate)!r}), *(strict(n, {again!r}) for n in range(5))]\n"
+        "shown = parslab.progress(futures, 'fits')\nparslab.wait_for_current_tasks()"
+    )
+    area = shown(cell)
+    expect(area).to_contain_text("fits")
+    expect(area).to_contain_text("5 of 6")
+    expect(area).to_contain_text("1 failed")
+    gate.touch()
+    expect(area).to_contain_text("6 of 6")
+    cell.wait()
+    expect(area.get_by_role("button", name="Cancel")).to_be_hidden()
+    with open(again, "w"):
+        area.get_by_role("button", name="Retry failed").click()
+        expect(area).not_to_contain_text("1 failed")
+    expect(area).to_contain_text("6 of 6")
+    expect(area.get_by_role("button", name="Retry failed")).to_be_hidden()
+    assert page.run("[future.done() for future in futures]") == str([True] * 6)
