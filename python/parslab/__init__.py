@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
     from parslab.config import Config
     from parslab.data_provider.files import File
+    from parslab.data_provider.globus_login import GlobusAuth
     from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, MPIExecutor, ThreadPoolExecutor
     from parslab.executors.containers import Container
     from parslab.jupyter.progress.show import progress
@@ -68,6 +69,7 @@ __all__ = [
     "DataFlowKernelLoader",
     "DataFuture",
     "File",
+    "GlobusAuth",
     "GnuParallelLauncher",
     "GridEngineProvider",
     "HighThroughputExecutor",
@@ -123,6 +125,7 @@ _WHERE = {
     "DataFlowKernelLoader": "parslab.parsl.api.loader",
     "DataFuture": "parslab.client.futures.app_future",
     "File": "parslab.data_provider.files",
+    "GlobusAuth": "parslab.data_provider.globus_login",
     "GnuParallelLauncher": "parslab.launchers",
     "GridEngineProvider": "parslab.providers.batch.grid_engine",
     "HighThroughputExecutor": "parslab.executors",

@@ -17,6 +17,8 @@ from parslab.records.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from parslab.data_provider.globus_login import GlobusAuth
+
 __all__ = ["main"]
 
 
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
 
     _environments_words(words.add_parser("environments", help="the Python environments that tasks have asked for"))
+    _globus_words(words.add_parser("globus", help="log in to Globus, for transfers and for Globus Compute"))
     version = words.add_parser("version", help="the version of parslab, of Python and of the packages that it uses")
     version.set_defaults(call=_version)
     return parser
@@ -122,6 +125,19 @@ def _config_words(parser: argparse.ArgumentParser) -> None:
     copy.add_argument("file", nargs="?", default="", metavar="FILE", help="NAME.py in this folder, if left out")
     copy.set_defaults(call=_config_copy)
     words.add_parser("site", help="what this site and the environment set").set_defaults(call=_config_site)
+
+
+def _globus_words(parser: argparse.ArgumentParser) -> None:
+    words = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    login = words.add_parser("login", help="show a link and ask for the code that Globus gives")
+    login.add_argument("--force", action="store_true", help="ask in any case, such as for another account")
+    login.set_defaults(call=_globus_login)
+    logout = words.add_parser("logout", help="revoke the tokens and remove them from this host")
+    logout.set_defaults(call=_globus_logout)
+    for command in (login, logout):
+        command.add_argument("--client-id", metavar="ID", help="the application; without it: GLOBUS_CLIENT_ID")
+        command.add_argument("--service", action="append", metavar="NAME", help="transfer (without it) or compute")
+        command.add_argument("--collection", action="append", default=[], metavar="ID", help="one that needs a consent")
 
 
 def _environments_words(parser: argparse.ArgumentParser) -> None:
@@ -271,6 +287,22 @@ def _config_site(options: argparse.Namespace) -> None:
         if os.environ.get(variable):
             print(f"{variable}={os.environ[variable]}")
     check_site()
+
+
+def _globus_auth(options: argparse.Namespace) -> GlobusAuth:
+    from parslab.data_provider.globus_login import GlobusAuth
+
+    return GlobusAuth(options.client_id, tuple(options.service or ("transfer",)), tuple(options.collection))
+
+
+def _globus_login(options: argparse.Namespace) -> None:
+    _globus_auth(options).login(options.force)
+    print("Logged in to Globus.")
+
+
+def _globus_logout(options: argparse.Namespace) -> None:
+    _globus_auth(options).logout()
+    print("Logged out of Globus.")
 
 
 def _version(options: argparse.Namespace) -> None:

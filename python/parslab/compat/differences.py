@@ -66,7 +66,7 @@ DIFFERENCES: dict[str, str] = {
     "data_provider.files.File": "without working_dir, copies of remote files lie in the folder of the run",
     "data_provider.ftp.FTPInTaskStaging": "also ftps, and it stores files",
     "data_provider.ftp.FTPSeparateTaskStaging": "also ftps, and it stores files",
-    "data_provider.globus.GlobusStaging": "logs in with the application of GLOBUS_CLIENT_ID",
+    "data_provider.globus.GlobusStaging": "`GlobusAuth` logs in with the application of GLOBUS_CLIENT_ID",
     "app.errors.RemoteExceptionWrapper": "only `wrap_error` makes one",
     "dataflow.dflow.make_rundir": "returns the folder of the loaded run; to replace it has no effect",
     "dataflow.dependency_resolvers.SHALLOW_DEPENDENCY_RESOLVER": "not the default, which is any depth",

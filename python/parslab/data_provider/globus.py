@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import posixpath
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from parslab.data_provider.globus_login import GlobusAuth, globus_sdk
 from parslab.data_provider.staging import INTERNAL, TransferStaging
 from parslab.data_provider.transfers import RULES, TransferFailed, store_from
-from parslab.errors import ConfigurationError, OptionalModuleMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from parslab.data_provider.files import File
 
@@ -40,8 +42,9 @@ class GlobusStaging(TransferStaging):
     local_path
         The same folder as tasks name it; None: the paths are equal.
     client
-        A function that returns a ``globus_sdk.TransferClient``.  None: the application of ``GLOBUS_CLIENT_ID``, with
-        ``GLOBUS_CLIENT_SECRET`` for a client of its own, else with a login of the user.
+        A function that returns a ``globus_sdk.TransferClient``; None: the client of ``auth``.
+    auth
+        The login; None: ``GlobusAuth()``, the application of ``GLOBUS_CLIENT_ID``.
     """
 
     schemes_in: ClassVar[frozenset[str]] = frozenset({"globus"})
@@ -55,11 +58,13 @@ class GlobusStaging(TransferStaging):
         local_path: str | None = None,
         *,
         client: Callable[[], Any] | None = None,
+        auth: GlobusAuth | None = None,
     ) -> None:
         self.endpoint_uuid = endpoint_uuid
         self.endpoint_path = endpoint_path
         self.local_path = local_path
         self.client = client
+        self.auth = auth
 
     def __repr__(self) -> str:
         return f"GlobusStaging({self.endpoint_uuid!r})"
@@ -86,25 +91,36 @@ class GlobusStaging(TransferStaging):
 
     def _transfer(self, source: tuple[str, str], target: tuple[str, str]) -> None:
         """Ask for a transfer and wait for its end."""
-        sdk = _sdk()
+        sdk = globus_sdk()
         try:
-            client = self.client() if self.client is not None else _logged_in(sdk)
-            wanted = sdk.TransferData(
-                source_endpoint=source[0],
-                destination_endpoint=target[0],
-                label="parslab",
-                verify_checksum=True,
-                deadline=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + _LONGEST)),
-            )
-            wanted.add_item(source[1], target[1])
-            task = client.submit_transfer(wanted)["task_id"]
-            self._await_end(client, task)
+            with self._client() as client:
+                wanted = sdk.TransferData(
+                    source_endpoint=source[0],
+                    destination_endpoint=target[0],
+                    label="parslab",
+                    verify_checksum=True,
+                    deadline=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + _LONGEST)),
+                )
+                wanted.add_item(source[1], target[1])
+                task = client.submit_transfer(wanted)["task_id"]
+                self._await_end(client, task)
         except sdk.NetworkError as error:
             raise TransferFailed(f"Globus cannot be reached ({type(error).__name__})", True) from None
         except sdk.GlobusAPIError as error:
+            if error.info.consent_required:
+                reason = (
+                    f"Globus needs your consent for files of {source[0]} and {target[0]}: give GlobusStaging(auth=) "
+                    f"a parslab.GlobusAuth(collections={[source[0], target[0]]}), and call its login() in a cell"
+                )
+                raise TransferFailed(reason, False) from None
             transient = error.http_status in (429, 500, 502, 503, 504)
             reason = f"Globus answers {error.http_status} {error.code}: {error.message}"
             raise TransferFailed(reason, transient) from None
+
+    def _client(self) -> AbstractContextManager[Any]:
+        if self.client is not None:
+            return nullcontext(self.client())
+        return (self.auth or GlobusAuth()).transfer_client()
 
     @staticmethod
     def _await_end(client: Any, task: str) -> None:
@@ -122,26 +138,3 @@ class GlobusStaging(TransferStaging):
 
 def _why(state: Any) -> str:
     return str(state.get("nice_status_short_description") or state.get("nice_status") or state.get("status"))
-
-
-def _sdk() -> Any:
-    try:
-        import globus_sdk
-    except ImportError:
-        raise OptionalModuleMissing("globus-sdk", "globus") from None
-    return globus_sdk
-
-
-def _logged_in(sdk: Any) -> Any:
-    number = os.environ.get("GLOBUS_CLIENT_ID")
-    if not number:
-        raise ConfigurationError(
-            "Globus needs an application: set GLOBUS_CLIENT_ID to one of app.globus.org/settings/developers, or give "
-            "GlobusStaging(client=...)."
-        )
-    secret = os.environ.get("GLOBUS_CLIENT_SECRET")
-    if secret:
-        app = sdk.ClientApp("parslab", client_id=number, client_secret=secret)
-    else:
-        app = sdk.UserApp("parslab", client_id=number)
-    return sdk.TransferClient(app=app)
