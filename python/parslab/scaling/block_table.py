@@ -321,7 +321,7 @@ class BlockTable:
             elif block.started_at is not None and block.joined_at is None and not block.unwanted:
                 self._check_start(block, now - block.started_at, now)
         for block in self.failed_starts.overdue(now):
-            self.failed_starts.count_now(block, self.alive.values(), now)
+            self._count_failed_start(block, now)
 
     def _check_start(self, block: Block, waited: float, now: float) -> None:
         if block.awaits_return:
@@ -344,7 +344,7 @@ class BlockTable:
             block.reason = f"{block.reason}: {words}" if block.reason else words
             self.changed[block.id] = block
         if block.count_at is not None:
-            self.failed_starts.count_now(block, self.alive.values(), now)
+            self._count_failed_start(block, now)
 
     def next_deadline(self, now: float) -> float | None:
         """Return the next time at which ``tick`` or ``start_cancelling`` must be called, even if no event happens."""
@@ -398,6 +398,11 @@ class BlockTable:
             departure = block.last_departure
             if departure and departure not in block.reason:
                 block.reason = f"{block.reason}; its manager: {departure}" if block.reason else departure
+
+    def _count_failed_start(self, block: Block, now: float) -> None:
+        self.failed_starts.count_now(block, self.alive.values(), now)
+        # The user gets a notice of the first failed start of a series, also if the block has left no output.
+        self.changed[block.id] = block
 
     def _start_failed(self, block: Block, now: float) -> None:
         self.failed_starts.add(block, now)

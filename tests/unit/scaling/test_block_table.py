@@ -20,7 +20,7 @@ from parslab.scaling.block_table import (
     BlockTable,
 )
 from parslab.scaling.controller_owner import BlockLoad, ExecutorLoad
-from parslab.scaling.failed_starts import MAX_IN_A_ROW
+from parslab.scaling.failed_starts import MAX_IN_A_ROW, OUTPUT_WITHIN
 
 if TYPE_CHECKING:
     from parslab.scaling.block import Block
@@ -339,6 +339,19 @@ def test_a_block_that_works_ends_the_series(story: Story) -> None:
     assert story.table.failed_starts.count == 0
     story.fails()
     assert story.table.failed_starts.count == 1
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_failed_start_without_output_is_news(story: Story, readable: bool) -> None:
+    block = story.submitted()
+    story.hears(block, S.failed, "exit status 1")
+    story.table.changed.clear()
+    if readable:
+        story.table.output_read(block, "", story.now)
+    else:
+        story.later(OUTPUT_WITHIN)
+    assert story.table.failed_starts.count == 1
+    assert story.table.changed == {block.id: block}
 
 
 def test_an_idle_block_works_when_it_has_stayed_for_a_while(story: Story) -> None:
