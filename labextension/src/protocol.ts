@@ -314,6 +314,19 @@ export interface ICheckpointRequest {
   request_id: string;
 }
 
+/**
+ * End the DataFlowKernel so that another host can go on with the run.
+ *
+ * ``wait`` is how many seconds tasks on its host may take to finish, and ``keep`` how many seconds blocks go on
+ * without a DataFlowKernel.  The reply is a CommandReply or an ErrorReply.
+ */
+export interface IHandoverRequest {
+  type: 'HandoverRequest';
+  request_id: string;
+  wait: number;
+  keep: number;
+}
+
 /** An attached client: a notebook or a script. */
 export interface IClientRow {
   client: number;
@@ -353,6 +366,10 @@ export interface IRunInfo {
   away: number | null;
   /** When the run ends if no client attaches. */
   ends: number | null;
+  /** The batch job that the run's host belongs to, as ``Slurm job 1234``; empty outside of jobs. */
+  job: string;
+  /** When that job ends, and everything on its host with it; null when nobody knows. */
+  job_ends: number | null;
   clients: IClientRow[];
   /** The reason for each executor that accepts no more tasks. */
   stopped: Record<string, string>;
@@ -659,7 +676,8 @@ export type Request =
   | ILingerRequest
   | IExplainRequest
   | IReproducerRequest
-  | ICheckpointRequest;
+  | ICheckpointRequest
+  | IHandoverRequest;
 
 export type Reply =
   | ISnapshot

@@ -26,6 +26,8 @@ export const INFO: IRunInfo = {
   linger: 600,
   away: null,
   ends: null,
+  job: '',
+  job_ends: null,
   clients: [],
   stopped: {},
   clock: []

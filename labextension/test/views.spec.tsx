@@ -154,6 +154,16 @@ describe('the head', () => {
     expect(select.selectedOptions[0].textContent).toBe('ends with its kernel');
   });
 
+  it('says when the batch job ends that the run is in', () => {
+    const { run, connection } = liveRuns();
+    const seen = show(head(run as Run));
+    expect(seen.all('.parslab-Lease-job')).toHaveLength(0);
+    const job_ends = new Date(2026, 10, 30, 15, 40, 10).getTime() / 1000;
+    connection.receive(delta(6, { run: { ...INFO, job: 'Slurm job 1234', job_ends } }));
+    seen.again(head(run as Run));
+    expect(seen.one('.parslab-Lease-job').textContent).toMatch(/^Slurm job 1234 ends at .*3?:?40:10/);
+  });
+
   it('says that the run exists after a restart, and continues it', () => {
     vi.useFakeTimers({ now: 1_000_000 });
     const { run, connection } = liveRuns();

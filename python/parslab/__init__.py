@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from parslab.checkpoints import get_all_checkpoints, get_last_checkpoint
     from parslab.client.futures.app_future import AppFuture, DataFuture
     from parslab.client.handle.dfk import DataFlowKernel
-    from parslab.client.session import attach, by_value, clear, dfk, load, wait_for_current_tasks
+    from parslab.client.session import attach, by_value, clear, dfk, handover, load, wait_for_current_tasks
     from parslab.config import Config
     from parslab.data_provider.files import File
     from parslab.data_provider.globus_login import GlobusAuth
@@ -100,6 +100,7 @@ __all__ = [
     "dfk",
     "get_all_checkpoints",
     "get_last_checkpoint",
+    "handover",
     "id_for_memo",
     "install_as_parsl",
     "joblib_backend",
@@ -155,6 +156,7 @@ _WHERE = {
     "dfk": "parslab.client.session",
     "get_all_checkpoints": "parslab.checkpoints",
     "get_last_checkpoint": "parslab.checkpoints",
+    "handover": "parslab.client.session",
     "id_for_memo": "parslab.serialize.identity.calls",
     "install_as_parsl": "parslab.parsl",
     "join_app": "parslab.app.decorators",
@@ -180,7 +182,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_WHERE[name]), name)
         # Nobody has to load the extension: a run that a notebook loads must show up in its panel anyway.  A script
         # without IPython does not import anything of it.
-        if name in ("attach", "load") and "IPython" in sys.modules:
+        if name in ("attach", "handover", "load") and "IPython" in sys.modules:
             import_module("parslab.jupyter.relay").join_sessions()
         globals()[name] = value  # Python then finds it without this function
         return value

@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import type { IRun } from '../tokens';
-import { span } from './format';
+import { runMoment, span } from './format';
 
 const HOUR = 3600;
 
@@ -50,6 +50,16 @@ export function Lease({ run, trans, onKeep }: ILeaseProps): React.JSX.Element | 
           ))}
         </select>
       </label>
+      {info.job_ends !== null && (
+        <span
+          className="parslab-Lease-job"
+          title={trans.__(
+            'The host of the run belongs to this job. %parsl handover in the notebook of the next job moves the run there.'
+          )}
+        >
+          {trans.__('%1 ends at %2', info.job, runMoment(info.job_ends, run))}
+        </span>
+      )}
       {others > 0 && (
         <span>{trans._n('shared with one other client', 'shared with %1 other clients', others)}</span>
       )}

@@ -103,6 +103,8 @@ def removable_at(info: ConnectionInfo, attended: bool, folder_gone: bool = False
         return float("inf")
     if folder_gone:
         return 0.0
+    if info.handed_over:
+        return float("inf") if info.ends is None else info.ends
     if not info.notebook or info.linger <= 0:
         return 0.0
     # The DataFlowKernel touches the file once in each period, so it died within one period after the last time.

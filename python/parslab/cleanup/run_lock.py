@@ -13,8 +13,8 @@ Invariants:
 - No child of the DataFlowKernel inherits the descriptor.
 
 On NFS, Linux passes the lock on to the server, so it holds across hosts.  A file system without locks (Lustre without
-``-o flock``) refuses; then a file in ``/tmp`` is locked instead, which holds on this host.  That is enough, because
-only processes of the host on which a run was started start it again.
+``-o flock``) refuses; then a file in ``/tmp`` is locked instead, which holds on this host.  That is enough: another
+host starts a run again only when its connection file says that it was handed over, which a DataFlowKernel writes last.
 """
 
 from __future__ import annotations

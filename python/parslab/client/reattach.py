@@ -39,10 +39,20 @@ if TYPE_CHECKING:
     from parslab.wire.messages.client import PriorTasks
     from parslab.wire.run_files import ConnectionInfo
 
-__all__ = ["ReattachChoice", "attached", "come_back", "decide", "earlier_run", "live_run", "still_here"]
+__all__ = [
+    "ReattachChoice",
+    "attached",
+    "bring_here",
+    "come_back",
+    "decide",
+    "earlier_run",
+    "live_run",
+    "still_here",
+]
 
 _SILENT = 300.0
 """Seconds without a change of its connection file after which a run on another host counts as ended."""
+_KILLED = "was killed and is started again"
 _STARTS = 3
 """The most starts of a killed run: a signal may kill the new process, too, for example where memory is short."""
 _RESTART = 30.0
@@ -140,14 +150,54 @@ def earlier_run(mine: NotebookPlace) -> ConnectionInfo | None:
     return next((info for info in reversed(find_runs()) if info.host == host and _is_ours(info, mine)), None)
 
 
+def bring_here(mine: NotebookPlace, wait: float, keep: float) -> None:
+    """Let :func:`come_back` find the run of this notebook: ask the host that has it to hand it over.
+
+    Nothing happens if a run of the notebook is on this host already, or was handed over.
+
+    Parameters
+    ----------
+    mine
+        The notebook of this process.
+    wait
+        Seconds that tasks on that host may take to finish.
+    keep
+        Seconds that the run's blocks go on without a DataFlowKernel.
+
+    Raises
+    ------
+    ConfigurationError
+        No other host has a run of this notebook, or it did not hand the run over.
+    """
+    from parslab.client.handle.handover import request_handover
+
+    here = socket.gethostname()
+    ours = [info for info in find_runs() if _is_ours(info, mine)]
+    ours += [info for _, info in _dead_runs_of(mine) if info.handed_over]
+    if any(info.handed_over or info.host == here for info in ours):
+        return
+    # A silent host has ended, so nobody there would answer.
+    ours = [info for info in ours if time.time() - info.written_at < _SILENT]
+    if not ours:
+        raise ConfigurationError(
+            f"No other host has a run of this notebook that {here} can see: {runtime_dir()} and the run's folder must "
+            "lie on a file system that both share."
+        )
+    request_handover(ours[-1], wait, keep)
+
+
 def _try_live_run(
     info: ConnectionInfo, mine: NotebookPlace, config: Config | None, back: Reattach, *, resume: bool, same: bool
 ) -> None:
+    if info.handed_over:
+        _try_dead_run(info, mine, config, back, resume=resume, same=same)
+        return
     if info.host != socket.gethostname():
         if time.time() - info.written_at < _SILENT:
             back.notices.append(
                 f"Run {info.run} of this notebook is on host {info.host} and cannot be reached from here, "
-                f"{socket.gethostname()}: a new run was started; the other ends by itself, or by `parslab stop` there."
+                f"{socket.gethostname()}: a new run was started; the other ends by itself, or by `parslab stop` there. "
+                "`%parsl handover` before `%parsl load` would have brought it here."
             )
         return
     try:
@@ -173,7 +223,8 @@ def _try_dead_run(
             else:
                 back.notices.append(f"{error} A new run was started.")
         else:
-            back.notices.append(still_here(back.kernel, "was killed and is started again"))
+            how = f"was handed over by {info.host} and goes on here" if info.handed_over else _KILLED
+            back.notices.append(still_here(back.kernel, how))
     elif resume:
         back.inherits.append(info.run_dir)
         back.notebook = info.notebook
@@ -229,10 +280,12 @@ def _restarted(info: ConnectionInfo, mine: NotebookPlace, config: Config | None)
     while True:
         if not starts:  # the clean-up after our own first start has removed the connection file
             there = read_connection(connection_path(info.run))
-            if process_runs(there.pid, there.written_at):
+            if there.host == socket.gethostname() and process_runs(there.pid, there.written_at):
                 return attached(there, mine, config)
         try:
-            started = restart_kernel(Path(info.run_dir), how="was killed")
+            started = restart_kernel(
+                Path(info.run_dir), how=f"was handed over by {info.host}" if info.handed_over else "was killed"
+            )
         except RunLockedError as error:
             if not wait.step():
                 raise ConfigurationError(f"{error} It did not become ready within {_RESTART:g} s.") from error
@@ -331,7 +384,7 @@ def live_run(run: str | None) -> ConnectionInfo:
     """
     if run is not None and os.path.isfile(run):
         return read_connection(Path(run))
-    runs = find_runs()
+    runs = [info for info in find_runs() if not info.handed_over]
     found = [info for info in runs if info.run == run]
     found = found or [info for info in runs if info.run.startswith(run or "")]
     if not found:

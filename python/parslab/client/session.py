@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from parslab.executors.base import ParslExecutor
     from parslab.wire.notebooks import NotebookPlace
 
-__all__ = ["attach", "by_value", "clear", "current_run", "dfk", "load", "wait_for_current_tasks"]
+__all__ = ["attach", "by_value", "clear", "current_run", "dfk", "handover", "load", "wait_for_current_tasks"]
 
 _current: DataFlowKernel | None = None
 
@@ -245,6 +245,46 @@ def attach(run: str | None = None) -> DataFlowKernel:
             "parslab.dfk().cleanup()."
         )
     return _set_current(attached(live_run(run), this_notebook()))
+
+
+def handover(wait: float = 60.0, keep: float = 1800.0) -> DataFlowKernel | None:
+    """Move a run of this notebook between hosts, for example from one batch job to the next.
+
+    In a kernel that has loaded a run, the run is handed over: it ends here, and the next ``load()`` of the notebook
+    goes on with it, on any host that sees its folder.  In a kernel without a run, the host that has the run of this
+    notebook is asked to hand it over, and the run goes on here.  In both cases nothing is computed again: tasks on the
+    host of the run finish before, and blocks of a cluster go on meanwhile.  If that is not possible, the run stays
+    where it is, and the error says why.
+
+    Parameters
+    ----------
+    wait
+        Seconds that tasks on the host that has the run may take to finish; those that take longer run again.
+    keep
+        Seconds that the blocks of the run go on without a DataFlowKernel.
+
+    Returns
+    -------
+    DataFlowKernel or None
+        The run, if it goes on here.
+
+    Raises
+    ------
+    ConfigurationError
+        The run has no event log (``Config(resume=False)``), its files cannot be written, or no other host has a run of
+        this notebook.
+    """
+    running = current_run()
+    if running is not None:
+        running.handover(wait, keep)
+        return None
+    place = this_notebook()
+    if not place.path:
+        raise ConfigurationError("This process belongs to no notebook, and only runs of notebooks move between hosts.")
+    from parslab.client.reattach import bring_here
+
+    bring_here(place, wait, keep)
+    return load()
 
 
 def current_run() -> DataFlowKernel | None:

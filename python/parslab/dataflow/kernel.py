@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from parslab.clock import steady_time
 from parslab.dataflow.graph.run_message import has_shared_inputs
 from parslab.dataflow.high_throughput.listeners import Listeners, open_listeners
+from parslab.dataflow.own_job import look_for_own_job
 from parslab.dataflow.wiring import Components
 from parslab.records.events import RunEnded, RunStarted
 from parslab.remote.loop import Loop
@@ -24,6 +25,7 @@ from parslab.remote.pool.processes import adopt_orphans, collect_orphans, end_or
 from parslab.wire.shared_memory import holds_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from parslab.cleanup.reaper import Reaper
@@ -39,6 +41,8 @@ _HOUSEKEEPING = 2.0
 """Seconds between two rounds of housekeeping."""
 _FEW_TASKS = 10_000
 """Tasks that a garbage collection walks through in a few milliseconds."""
+_HANDOVER_TIMEOUT = 600.0
+"""Seconds that results of many gigabytes may take to be written before another host goes on."""
 _CLOSE_TIMEOUT = 5.0
 """Seconds that the end may take, for batch jobs to be cancelled."""
 
@@ -82,6 +86,9 @@ class Kernel:
         self._checkpointing = components.checkpointing
         self._value_spill = components.value_spill
         self._panel_feed = components.panel_feed
+        self._assigned_pools = self._pool_list
+        """The executors that get tasks."""
+        components.handover.give_tasks_to = self._give_tasks_to
         self._listeners = Listeners()
         self._collected = 0
         """How many tasks had ended at the last garbage collection."""
@@ -114,6 +121,7 @@ class Kernel:
             failover.restore_client(owner)
         # The owner of a new run gets no count of earlier tasks: there are none.
         components.sessions.welcome(owner, prior if failover is not None else None)
+        look_for_own_job(self._host, os.environ)
         components.checkpointing.start()  # last, because the client need not wait for these files
         self._host.call_at(steady_time() + _HOUSEKEEPING, self._keep_house)
 
@@ -151,8 +159,11 @@ class Kernel:
         return self._components.panel_feed.task_counts()
 
     def end(self, reason: str) -> None:
-        """End the run after this round."""
-        self._host.end_run(reason)
+        """End the run after this round, or hand it over soon if that is under way."""
+        if self._components.handover.hurry():
+            log.info("the handover waits for no more tasks: %s", reason)
+        else:
+            self._host.end_run(reason)
 
     def close(self, reason: str) -> None:
         """End the workers, write the last events, and take leave of the clients."""
@@ -179,6 +190,42 @@ class Kernel:
         self._log_service.close(reason)
         components.sessions.close(reason)
         self._listeners.close()
+        self.loop.close()
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether the run ends because another host goes on with it."""
+        return bool(self.end_reason) and self.end_reason == self._components.handover.reason
+
+    def close_for_successor(self, reason: str) -> None:
+        """End the workers of this host, and leave everything else as another DataFlowKernel needs it."""
+        deadline = steady_time() + _CLOSE_TIMEOUT
+        components = self._components
+        handover = components.handover
+        components.sessions.stop_listening()
+        for pool in components.worker_pools.values():
+            pool.close(deadline)
+        for service in components.manager_services.values():
+            if handover.stays(service):
+                service.controller.stop_watching()
+            else:
+                service.close(deadline)
+        if self.reaper is not None:
+            self.reaper.dismiss()
+        end_orphans()
+        components.checkpointing.close()
+        # A manager sends a large result once.  Without a connection it keeps what it has not sent.
+        if self._listeners.hub is not None:
+            self._listeners.hub.receive()
+        self._listeners.close(run_goes_on=True)
+        self._replies.send()
+        handover.write_results()  # of tasks that have ended since the others were written
+        self._log_service.hand_over(_HANDOVER_TIMEOUT)
+        self._value_spill.close()
+        components.panel_feed.close()
+        # Another host may start the run from now on.  A client that loses its connection earlier would start it here.
+        handover.finish()
+        components.sessions.close(reason)
         self.loop.close()
 
     def _cancel_tasks(self) -> None:
@@ -216,6 +263,7 @@ class Kernel:
         # In housekeeping, because the search walks through all unfinished tasks.
         self._components.unused_functions.remove()
         self._collect_garbage()
+        self._components.handover.look_for_request()
         self._host.call_at(steady_time() + _HOUSEKEEPING, self._keep_house)
 
     def _collect_garbage(self) -> None:
@@ -273,8 +321,13 @@ class Kernel:
             if effects.replies:
                 self._replies.send()
 
+    def _give_tasks_to(self, executors: Collection[int] | None) -> None:
+        """Give tasks to these executors only; None: to all."""
+        pools = self._pools.items()
+        self._assigned_pools = [pool for number, pool in pools if executors is None or number in executors]
+
     def _assign(self, now: float) -> None:
-        for pool in self._pool_list:
+        for pool in self._assigned_pools:
             if pool.queue.waiting:
                 pool.assign(now)
                 if pool.broken:

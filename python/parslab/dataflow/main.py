@@ -113,12 +113,17 @@ def _closing(kernel: Kernel, connection_file: ConnectionFile, usage: UsageSender
         yield failure
     finally:
         reason = kernel.end_reason or "".join(failure)
+        handed_over = kernel.handed_over
         try:
-            kernel.close(reason)
-            usage.end(kernel.task_counts(), steady_time() - kernel.settings.started)
+            if handed_over:
+                kernel.close_for_successor(reason)
+            else:
+                kernel.close(reason)
+                usage.end(kernel.task_counts(), steady_time() - kernel.settings.started)
         finally:
             # Also when the close fails: a file that stays would send other notebooks to a dead socket.
-            connection_file.remove()
+            if not handed_over:
+                connection_file.remove()
             remove_socket_folder(kernel.settings.sockets)
             remove_empty_groups()  # of managers that were killed
             log.info("run %s is over: %s", kernel.settings.run, reason)

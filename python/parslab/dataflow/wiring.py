@@ -28,6 +28,7 @@ from parslab.dataflow.host import LoopHost
 from parslab.dataflow.operations.reproducers import Reproducers
 from parslab.dataflow.persistence.checkpointing import Checkpointing
 from parslab.dataflow.persistence.log_format import log_folder
+from parslab.dataflow.resume.handover import Handover
 from parslab.dataflow.resume.resume_from_log import ResumeFromLog
 from parslab.dataflow.value_spill import ValueSpill
 from parslab.dataflow.worker_events import WorkerEvents
@@ -68,6 +69,7 @@ class Components:
         self._make_executors()
         self._make_client_services(connection_file)
         self._make_resumption()
+        self._make_handover(connection_file)
         self._make_sessions()
 
     def _make_core(self, loop: Loop) -> None:
@@ -196,6 +198,18 @@ class Components:
             for service in self.manager_services.values():
                 service.claim = self.failover.claim
 
+    def _make_handover(self, connection_file: ConnectionFile | None) -> None:
+        self.handover = Handover(
+            self.host,
+            self._settings,
+            table=self.table,
+            worker_pools=self.worker_pools,
+            manager_services=self.manager_services,
+            log_writer=self.log_service.writer,
+            presence=self.presence,
+            file=connection_file,
+        )
+
     def _make_sessions(self) -> None:
         self.requests = ClientRequests(
             self.host,
@@ -236,6 +250,7 @@ class Components:
             retry_service=self.retry_service,
             reproducers=self.reproducers,
             checkpointing=self.checkpointing,
+            hand_over=self.handover.begin,
             block_command=BlockCommands(tuple(self.manager_services.values())).carry_out,
             reasons=(self.table.recovery.why, *(() if self.prior_calls is None else (self.prior_calls.why,))),
             places=[service.why for service in self.manager_services.values() if service.in_mpi_mode],

@@ -135,6 +135,29 @@ def _keep(words: list[str]) -> None:
     _ordered(lambda dfk: dfk.keep(seconds))
 
 
+def _handover(words: list[str]) -> None:
+    options = _parsed(
+        "handover",
+        words,
+        lambda p: (
+            p.add_argument("--wait", default="60s", metavar="TIME"),
+            p.add_argument("--keep", default="30min", metavar="TIME"),
+        ),
+    )
+    try:
+        wait, keep = parse_duration(options.wait), parse_duration(options.keep)
+    except ValueError as error:
+        raise UsageError(f"%parsl handover {error}.") from None
+    running = session.current_run()
+    try:
+        if running is not None:
+            say(running.handover(wait, keep))
+        else:
+            session.handover(wait, keep)  # load() prints what is there
+    except (TimeoutError, ParslabError) as error:
+        raise UsageError(printable(str(error))) from None
+
+
 def _lease(linger: float) -> str:
     if not linger:
         return "The run ends with the kernel of its notebook (%parsl keep 8h lets it stay)."
@@ -232,8 +255,16 @@ def _status(words: list[str]) -> None:
     if len(rows) > 1:
         rows.append(["all", *(now.counts[state] for state in states)])
     notices = [f"{notice.level}: {notice.text}" for notice in answer.notices[-5:]]
-    foot = [*block_lines(answer.blocks), *notices, _lease(run.linger), f"Files: {run.run_dir}"]
+    foot = [*block_lines(answer.blocks), *notices, *_own_job(run, now.now), _lease(run.linger), f"Files: {run.run_dir}"]
     _show(TextTable(head, ["app", *states], rows, foot))
+
+
+def _own_job(run: panel.RunInfo, now: float) -> list[str]:
+    """Say when the job ends in which the run's host is."""
+    if run.job_ends is None:
+        return []
+    left = format_duration(max(0.0, run.job_ends - now))
+    return [f"{run.job}, in which this run is, ends in {left} (%parsl handover moves the run to the next job)."]
 
 
 def _tasks(words: list[str]) -> None:
@@ -466,6 +497,7 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "scale": _scale,
     "attach": _attach,
     "keep": _keep,
+    "handover": _handover,
     "hold": _hold,
     "release": _release,
     "drain": _drain,

@@ -24,6 +24,7 @@ __all__ = [
     "NodeSampled",
     "NoticeRaised",
     "OutputWritten",
+    "OwnJobFound",
     "RunEnded",
     "RunStarted",
     "TaskAdopted",
@@ -58,6 +59,15 @@ class RunEnded(_Event, frozen=True):
     """The DataFlowKernel process ends, for this reason."""
 
     reason: str
+
+
+class OwnJobFound(_Event, frozen=True):
+    """The DataFlowKernel itself runs in a batch job."""
+
+    job: str
+    """The job, as people read it: ``Slurm job 1234``."""
+    ends: float | None
+    """When it ends; None: nobody knows."""
 
 
 class ClientAttached(_Event, frozen=True):
@@ -289,6 +299,7 @@ class NoticeRaised(_Event, frozen=True):
 
 Event: TypeAlias = (
     RunStarted
+    | OwnJobFound
     | RunEnded
     | ClientAttached
     | ClientLeft

@@ -35,6 +35,7 @@ __all__ = [
     "ExplainRequest",
     "FailureGroupRow",
     "GraphNode",
+    "HandoverRequest",
     "Heartbeat",
     "LingerRequest",
     "ManagerRow",
@@ -213,6 +214,18 @@ class CheckpointRequest(_PanelMessage):
     request_id: str
 
 
+class HandoverRequest(_PanelMessage):
+    """End the DataFlowKernel so that another host can go on with the run.
+
+    ``wait`` is how many seconds tasks on its host may take to finish, and ``keep`` how many seconds blocks go on
+    without a DataFlowKernel.  The reply is a CommandReply or an ErrorReply.
+    """
+
+    request_id: str
+    wait: float
+    keep: float
+
+
 Request: TypeAlias = (
     SnapshotRequest
     | Heartbeat
@@ -227,6 +240,7 @@ Request: TypeAlias = (
     | ExplainRequest
     | ReproducerRequest
     | CheckpointRequest
+    | HandoverRequest
 )
 
 
@@ -277,6 +291,10 @@ class RunInfo(msgspec.Struct):
     """When the last client left; null while a client is attached."""
     ends: float | None = None
     """When the run ends if no client attaches."""
+    job: str = ""
+    """The batch job that the run's host belongs to, as ``Slurm job 1234``; empty outside of jobs."""
+    job_ends: float | None = None
+    """When that job ends, and everything on its host with it; null when nobody knows."""
     clients: list[ClientRow] = []
     stopped: dict[str, str] = {}
     """The reason for each executor that accepts no more tasks."""
@@ -600,6 +618,7 @@ Command: TypeAlias = (
     | ExplainRequest
     | ReproducerRequest
     | CheckpointRequest
+    | HandoverRequest
 )
 """Requests that the DataFlowKernel itself carries out."""
 

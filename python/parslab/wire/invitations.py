@@ -7,6 +7,7 @@ ends a run, or removes a dead run, withdraws the file, so that no manager waits 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ __all__ = [
     "read",
     "read_invitation",
     "withdraw",
+    "withdraw_file",
     "write",
 ]
 
@@ -140,7 +142,10 @@ def withdraw(run_dir: Path, why: str) -> None:
     """Replace the files of all executors by the statement that the run is over; ignore files that cannot be written."""
     # A manager takes a missing file for a run folder that is not shared with its node, and reports that as an error.
     for path in run_dir.glob(file_name("*")):
-        try:
-            write(path, {_OVER: why})
-        except OSError:
-            continue
+        withdraw_file(path, why)
+
+
+def withdraw_file(path: Path, why: str) -> None:
+    """Replace the file of one executor by the statement that the run is over; ignore one that cannot be written."""
+    with contextlib.suppress(OSError):
+        write(path, {_OVER: why})

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVENT_LOG",
+    "HANDOVER_REFUSED",
+    "HANDOVER_WANTED",
     "ConnectionInfo",
     "RunSettings",
     "UsageSettings",
@@ -39,6 +41,10 @@ __all__ = [
 ]
 
 
+HANDOVER_WANTED = "handover-wanted.json"
+"""Name of the file in the folder of a run by which another host asks for the run."""
+HANDOVER_REFUSED = "handover-refused.txt"
+"""Name of the file that says why the run stays where it is, after such a request."""
 EVENT_LOG = "event_log"
 """Name of the folder of a run's event log, in the folder of the run."""
 
@@ -169,6 +175,11 @@ class ConnectionInfo(msgspec.Struct, kw_only=True):
     """Processes of this host that own the run and are attached."""
     panels: bool = False
     """Whether the run accepts panels that are no clients (``ClientHello.panel``); an older run does not."""
+
+    handing_over: bool = False
+    """Whether the DataFlowKernel prepares to end, in order to let another host go on with the run."""
+    handed_over: bool = False
+    """Whether it has ended for that reason."""
 
     written_at: float = 0.0
     """When the file was last written or touched; :func:`read_connection_info` fills it in."""

@@ -88,6 +88,7 @@ NOTEBOOK = SCRIPT | {"notebook": "/data/me/a.ipynb", "linger": 600.0}
         (NOTEBOOK, True, float("inf")),
         (NOTEBOOK, False, 1660.0),
         (NOTEBOOK | {"ends": 1300.0}, False, 1300.0),  # the notebook had left before it died
+        (NOTEBOOK | {"handed_over": True, "linger": 0.0, "ends": 2860.0}, False, 2860.0),  # another host may take it
     ],
 )
 def test_when_a_dead_run_may_be_removed(info: dict[str, Any], attended: bool, when: float) -> None:

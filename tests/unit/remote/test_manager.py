@@ -16,6 +16,7 @@ from parslab.wire.invitations import RunOver
 from parslab.wire.messages.base import DefineFunction, Failure, PackedValue, Refused
 from parslab.wire.messages.manager import (
     HeldTask,
+    KeepTasks,
     LinkHeartbeat,
     ManagerAccepted,
     ManagerBroken,
@@ -425,6 +426,27 @@ def test_a_kernel_that_is_lost_before_it_accepts_is_followed_by_another(keeper: 
     assert link.said[0].held == (HeldTask(1, 0, 0.0),)
     keeper.hears(ManagerAccepted())
     assert keeper.manager.loop.running
+
+
+def test_tasks_go_on_for_longer_while_a_run_is_handed_over(keeper: Bench) -> None:
+    """The next DataFlowKernel is replaced as fast as usual when it is lost in turn."""
+    keeper.hears(KeepTasks(1860.0))
+    searched: list[float] = []
+    begin = keeper.manager.succession.begin
+
+    def searching(patience: float, *calls: Any) -> None:
+        searched.append(round(patience))
+        begin(patience, *calls)
+
+    keeper.manager.succession.begin = searching  # type: ignore[method-assign, assignment]
+    keeper.breaks(found("htex-0-n1-b"))
+    keeper.next_kernel()
+    keeper.hears(ManagerAccepted())
+    keeper.breaks(found("htex-0-n1-c"))
+    keeper.next_kernel()
+    keeper.hears(ManagerAccepted(), KeepTasks(60.0))
+    keeper.breaks(found("htex-0-n1-d"))
+    assert searched == [1860, 10, 60]
 
 
 def test_when_nobody_comes_it_begins_anew(keeper: Bench) -> None:

@@ -83,6 +83,7 @@ from parslab.wire.messages.files import (
 )
 from parslab.wire.messages.manager import (
     BlocksSent,
+    KeepTasks,
     LinkHeartbeat,
     ManagerAccepted,
     ManagerBroken,
@@ -179,6 +180,7 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (ManagerMessage, ManagerBroken("its workers cannot start")),
     (ToManagerMessage, ManagerAccepted()),
     (ToManagerMessage, ManagerGivenUp("it was silent for 20 s")),
+    (ToManagerMessage, KeepTasks(1860.0)),
     (ToManagerMessage, BlocksSent(((1, 7),), ((2, 6),), (3,))),
     (NodeFileMessage, FileHello("htex-0-n1", 1, 1, "0.1.0", "n1", ("tcp://198.18.77.11:40000",), "key")),
     (NodeFileMessage, LocateFile(1, "/data/a.csv", (7, 8, 9))),

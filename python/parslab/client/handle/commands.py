@@ -74,6 +74,10 @@ class RunCommands:
         self._state.linger = float(seconds)
         return answer
 
+    def handover(self, wait: float, keep: float) -> str:
+        """Begin to hand the run over to another host."""
+        return self._order(panel.HandoverRequest("", wait, keep), ConfigurationError)
+
     def cancel(self, tasks: list[int], *, cell: str, app: str) -> str:
         """Cancel the tasks of a cell or an app."""
         return self._order(panel.CancelRequest("", tasks, app=app, cell=cell))

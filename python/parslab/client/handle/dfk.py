@@ -26,6 +26,7 @@ from parslab.client.futures.task_record import KeptCall
 from parslab.client.handle.commands import ANSWER_TIMEOUT, RunCommands
 from parslab.client.handle.executor_view import ExecutorView
 from parslab.client.handle.future_requests import FutureRequests
+from parslab.client.handle.handover import await_handover
 from parslab.client.handle.kept_tasks import KeptTasks
 from parslab.client.handle.lifecycle import Lifecycle
 from parslab.client.handle.messages import MessageHandler
@@ -672,6 +673,30 @@ class DataFlowKernel:
         You may call this method twice (Parsl raises an error).  Only an owner ends a run; a guest leaves it.
         """
         self.lifecycle.cleanup()
+
+    def handover(self, wait: float = 60.0, keep: float = 1800.0) -> str:
+        """Hand the run over to another host; ``parslab.load()`` in the notebook's next job goes on with it there.
+
+        When this returns, the run is over for this process.
+
+        Parameters
+        ----------
+        wait
+            Seconds that tasks on this host may take to finish; those that take longer run again on the other host.
+        keep
+            Seconds that the blocks of the run go on without a DataFlowKernel.
+
+        Returns
+        -------
+        str
+            One sentence that says what happens now.
+
+        Raises
+        ------
+        ConfigurationError
+            The run stays here, because it has no event log, or because its files cannot be written in time.
+        """
+        return await_handover(self.state, lambda: self.commands.handover(wait, keep), wait)
 
     def leave(self) -> None:
         """Disconnect from the run without ending it; the run ends ``linger`` seconds after its last client has left.

@@ -22,12 +22,12 @@ from parslab.client.process.connection_file import connection_path
 from parslab.client.process.run_folder import new_socket_folder
 from parslab.errors import ConfigurationError
 from parslab.trust import remove_socket_folder
-from parslab.wire.run_files import write_settings
+from parslab.wire.run_files import read_connection_info, write_settings
 
 if TYPE_CHECKING:
     from parslab.wire.run_files import ConnectionInfo, RunSettings
 
-__all__ = ["FoundRun", "KernelProcess", "StartedRun", "launch", "start"]
+__all__ = ["FoundRun", "KernelProcess", "StartedRun", "launch", "start", "was_handed_over"]
 
 _START = (
     "import json, os, sys; s = json.load(open(sys.argv[1])); sys.path[:] = s['path']; "
@@ -113,6 +113,9 @@ class StartedRun:
     def _remove(self) -> None:
         from parslab.cleanup.dead_runs import cancel_jobs_of_dead_run, end_processes
 
+        if was_handed_over(Path(self.settings.connection)):  # the blocks, also those on this host, go on
+            remove_socket_folder(self.settings.sockets)
+            return
         if self.popen.returncode:
             cancel_jobs_of_dead_run(self.run_dir)
         # Only Linux lets the DataFlowKernel adopt its orphans, so elsewhere some may outlive an end in order.
@@ -166,10 +169,19 @@ class FoundRun:
             with contextlib.suppress(OSError):
                 os.kill(self.pid, signal.SIGKILL)
         path = connection_path(self.info.run)
-        if self.wait(_ENDING) and path.exists():
+        if self.wait(_ENDING) and path.exists() and not was_handed_over(path):
             from parslab.cleanup.dead_runs import remove_dead_run
 
             remove_dead_run(path, self.info)
+
+
+def was_handed_over(connection: Path) -> bool:
+    """Return whether another host goes on with the run of a connection file, or may do so."""
+    try:
+        info = read_connection_info(connection)
+    except (OSError, ValueError):
+        return False
+    return info.handed_over or info.host != socket.gethostname()
 
 
 def _tail(log: Path) -> str:

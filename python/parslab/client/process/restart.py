@@ -19,7 +19,7 @@ import msgspec
 
 from parslab.cleanup.run_lock import RunLock, RunLockedError
 from parslab.client.process.connection_file import connection_path
-from parslab.client.process.launch import FoundRun, launch
+from parslab.client.process.launch import FoundRun, launch, was_handed_over
 from parslab.client.process.run_folder import new_socket_folder
 from parslab.clock import anchor, steady_time
 from parslab.errors import ConfigurationError, UntrustedPathError
@@ -94,8 +94,8 @@ class KernelRestart:
         self._lost_since = None
 
     def possible(self) -> bool:
-        """Return whether the run has an event log from which it can continue."""
-        return has_event_log(self.run_dir)
+        """Return whether the run can continue here: it has an event log, and no other host goes on with it."""
+        return has_event_log(self.run_dir) and not was_handed_over(connection_path(self.run))
 
     def come_back(self, client: int, how: str, lost: float, starts: bool) -> tuple[socket.socket, KernelProcess] | None:
         """Connect to the next DataFlowKernel of the run, and start it unless another owner does so.
@@ -210,6 +210,7 @@ def restart_kernel(run_dir: Path, *, client: int = -1, how: str = "", lost: floa
             settings.lost_at = lost or steady_time()
             settings.clock = anchor()
             settings.notices = []
+            settings.connection = str(connection_path(settings.run))  # another host may have another folder for it
             # Another user may have made a folder of that name since the loss. Only a folder that is made now is safe.
             remove_socket_folder(settings.sockets)
             try:

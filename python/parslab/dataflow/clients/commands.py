@@ -19,6 +19,7 @@ from parslab.records.panel import (
     CheckpointRequest,
     CommandReply,
     ExplainRequest,
+    HandoverRequest,
     LingerRequest,
     ReproducerRequest,
     RetryRequest,
@@ -66,6 +67,8 @@ class ClientCommands:
         Asks clients for cells that repeat a call.
     checkpointing
         Writes checkpoints.
+    hand_over
+        Begins to hand the run over to another host, and returns what happens now in a sentence.
     block_command
         Carries out a command about blocks, and returns what was done in a sentence.
     reasons
@@ -86,6 +89,7 @@ class ClientCommands:
         retry_service: RetryService,
         reproducers: Reproducers,
         checkpointing: Checkpointing,
+        hand_over: Callable[[float, float], str],
         block_command: Callable[[ScaleRequest | BlockActionRequest], str],
         reasons: Iterable[Callable[[int], str | None]],
         places: Iterable[Callable[[Task], str]] = (),
@@ -99,6 +103,7 @@ class ClientCommands:
         self._retry_service = retry_service
         self._reproducers = reproducers
         self._checkpointing = checkpointing
+        self._hand_over = hand_over
         self._block_command = block_command
         self._reasons = reasons
         self._places = places
@@ -143,7 +148,13 @@ class ClientCommands:
 
     def _carry_out(
         self,
-        command: LingerRequest | ScaleRequest | BlockActionRequest | ExplainRequest | CheckpointRequest | CancelRequest,
+        command: LingerRequest
+        | ScaleRequest
+        | BlockActionRequest
+        | ExplainRequest
+        | CheckpointRequest
+        | CancelRequest
+        | HandoverRequest,
         by: ClientConnection,
     ) -> str:
         """Carry out a command, and return what was done in a sentence."""
@@ -152,6 +163,8 @@ class ClientCommands:
                 return self._presence.set_linger(command.seconds)
             case ExplainRequest():
                 return self._explain(command.task)
+            case HandoverRequest():
+                return self._hand_over(command.wait, command.keep)
             case CheckpointRequest():
                 return self._checkpointing.checkpoint()
             case ScaleRequest() | BlockActionRequest():

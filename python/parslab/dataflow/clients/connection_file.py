@@ -40,7 +40,8 @@ class ConnectionFile:
     """
 
     def __init__(self, path: Path, info: ConnectionInfo) -> None:
-        self._path = path
+        self.path = path
+        self._prepared = path.with_suffix(".handover")
         self._info = info
 
     def write(
@@ -73,13 +74,70 @@ class ConnectionFile:
         self._info = msgspec.structs.replace(self._info, notebook_place=place)
         self._replace()
 
+    # ----- a handover
+
+    def begin_handover(self) -> None:
+        """Say that the run is about to be handed over.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        info = msgspec.structs.replace(self._info, handing_over=True)
+        self._write(self.path, info)
+        self._info = info
+
+    def prepare_handover(self, ends: float) -> None:
+        """Write beside the file what :meth:`hand_over` puts into its place.
+
+        Parameters
+        ----------
+        ends
+            When the blocks end unless another host goes on with the run, in seconds since the epoch.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        info = msgspec.structs.replace(self._info, handed_over=True, ends=ends, owners=[], clients=0)
+        self._write(self._prepared, info)
+
+    def hand_over(self) -> None:
+        """Say that another host may go on with the run.
+
+        Raises
+        ------
+        OSError
+            The file cannot be replaced.
+        """
+        # A new name for a whole file: at this step, which cannot be taken back, a full disk must not matter.
+        os.replace(self._prepared, self.path)
+
+    def give_up_handover(self) -> None:
+        """Say that the run stays.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
+        self._info = msgspec.structs.replace(self._info, handing_over=False)
+        with contextlib.suppress(FileNotFoundError):
+            self._prepared.unlink()
+        self._write(self.path, self._info)
+
+    def _write(self, path: Path, info: ConnectionInfo) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        using_spare(lambda: write_connection_info(path, info))
+
     def _replace(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            using_spare(lambda: write_connection_info(self._path, self._info))
+            self._write(self.path, self._info)
         # The run serves the clients that it has, whatever happens to the file.
         except OSError as error:
-            log.warning("no other notebook can attach, because %s cannot be written: %s", self._path, error)
+            log.warning("no other notebook can attach, because %s cannot be written: %s", self.path, error)
 
     def touch(self) -> None:
         """Show that the run is alive, and note the new path of its notebook if a user has renamed that."""
@@ -89,9 +147,9 @@ class ConnectionFile:
             self.notebook_at(NotebookPlace(moved, place.file, place.kernel))
         with contextlib.suppress(OSError):
             # A touch and no write: it cannot fail half-way, and no reader sees a new file each minute.
-            os.utime(self._path)
+            os.utime(self.path)
 
     def remove(self) -> None:
         """Remove the file: the run is over."""
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            self.path.unlink()

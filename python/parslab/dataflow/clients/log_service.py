@@ -93,6 +93,11 @@ class LogService:
             self.writer.note(RunClosed(reason))
             self.writer.close()
 
+    def hand_over(self, patience: float) -> None:
+        """Stop writing, because another DataFlowKernel goes on; wait so many seconds for large values."""
+        if self.writer is not None:
+            self.writer.close(patience)
+
     # ----- clients
 
     def client_joined(self, client: ClientConnection, host: str, notebook: str) -> None:

@@ -74,6 +74,8 @@ class Presence:
         self._timer: float | None = None
         """The time of the next check of the lease."""
         self._last_heartbeat = steady_time()
+        self._usual_linger: float | None = None
+        """The linger that the run has apart from a handover; None while there is no handover."""
 
     # ----- clients attach and leave
 
@@ -129,6 +131,18 @@ class Presence:
         if not self.leases.linger:
             return "The run ends when its notebook's kernel does."
         return f"The run stays for {format_duration(self.leases.linger)} after the last notebook or script has left it."
+
+    def stay(self, seconds: float) -> None:
+        """Let the run outlive its last client by at least so many seconds, because of a handover; 0: as before.
+
+        The event log does not get this linger: the next DataFlowKernel has the usual one.
+        """
+        if self._usual_linger is None:
+            self._usual_linger = self.leases.linger
+        self.leases.set_linger(max(self._usual_linger, seconds))
+        if not seconds:
+            self._usual_linger = None
+        self._publish(steady_time())
 
     def newest_owner(self) -> int:
         """Return the number of the owner that attached last, or else that left last; -1 if the run had none."""

@@ -37,14 +37,14 @@ class Listeners(NamedTuple):
     files: FileService | None = None
     """None where all nodes see the files of this host."""
 
-    def close(self) -> None:
+    def close(self, run_goes_on: bool = False) -> None:
         """Tell remote workers that the run is over, and close the port and the socket."""
         for workers in self.remote_workers:
             workers.close()
         if self.files is not None:
             self.files.close()
         if self.hub is not None:
-            self.hub.close()
+            self.hub.close(run_goes_on)
         if self.local_managers is not None:
             self.local_managers.close()
 

@@ -36,6 +36,7 @@ from parslab.wire.heartbeats import SilenceCheck
 from parslab.wire.invitations import ManagerInvitation
 from parslab.wire.messages.base import OutputPrinted, WireMessage
 from parslab.wire.messages.manager import (
+    KeepTasks,
     LinkHeartbeat,
     ManagerAccepted,
     ManagerBroken,
@@ -144,6 +145,8 @@ class ManagerService:
         options = settings.manager
         self._silence = SilenceCheck(options.heartbeat_period, options.heartbeat_threshold, host.now())
         self._closing = False
+        self._keep_for = 0.0
+        """Seconds for which managers keep tasks after the end of this process, once it hands the run over."""
 
     @property
     def in_mpi_mode(self) -> bool:
@@ -183,13 +186,19 @@ class ManagerService:
         self.controller.start()
         self._host.call_at(self._silence.begin(self._host.now()), self._beat)
 
+    def keep_tasks(self, seconds: float = KEEP_TASKS_FOR) -> None:
+        """Have the managers keep their tasks for so many seconds after the end of this process."""
+        self._keep_for = seconds
+        for manager in self._managers.values():
+            manager.connection.send([KeepTasks(seconds)])
+
     def close(self, deadline: float) -> None:
         """Send every manager away, and cancel every block."""
         self._closing = True
         for manager in list(self._managers.values()):
             manager.connection.send([LeaveWhenDone()])
         # Managers that start later read this and end, instead of looking for the run in vain.
-        invitations.withdraw(Path(self.run.run_dir), "it has ended")
+        invitations.withdraw_file(Path(self.run.run_dir) / invitations.file_name(self.label), "it has ended")
         # The run may end before ``start``, when the port cannot be opened.
         if hasattr(self, "controller"):
             self.controller.close(deadline)
@@ -450,7 +459,7 @@ class ManagerService:
         self._quarantine.health.manager_joined(manager.name, hello.host)
         disowned = self._adopt(manager, hello.held) if hello.held else ()
         # Before any task: the manager reads the batches of a connection in order.
-        connection.send([ManagerAccepted(disowned)])
+        connection.send([ManagerAccepted(disowned), *([KeepTasks(self._keep_for)] if self._keep_for else ())])
         self._report(manager)
         self.controller.manager_joined(hello.block, hello.manager, hello.host)
 

@@ -445,10 +445,10 @@ class Hub:
         log.warning("%s", text)
         self._host.notify("warning", text)
 
-    def close(self) -> None:
-        """Send what is left, and close."""
-        # Only a crash leaves the file behind: a later run of this folder must not use the old keys.
-        port_state.remove(Path(self._run.run_dir))
+    def close(self, run_goes_on: bool = False) -> None:
+        """Send what is left, and close; another DataFlowKernel may go on with the port and the keys."""
+        if not run_goes_on:  # a later run of this folder must not use the old keys
+            port_state.remove(Path(self._run.run_dir))
         for sock in (self._gate.socket, self._router, self._watcher):
             self._host.loop.forget(int(sock.getsockopt(zmq.FD)))
         with contextlib.suppress(zmq.ZMQError):

@@ -175,7 +175,7 @@ class LogWriter:
         """The file that has the large pickle of a function, and the offset in it, by the run's number of the function.
         The pickle itself is not kept, because the run forgets functions."""
         self._blocks = BlockFiles()
-        self._jobs: SimpleQueue[FileJob | None] = SimpleQueue()
+        self._jobs: SimpleQueue[FileJob | Callable[[], None] | None] = SimpleQueue()
         self._postponed = PostponedFiles()
         self._writer: threading.Thread | None = None
         self._warned = False
@@ -347,6 +347,12 @@ class LogWriter:
                 self.write()  # first how the tasks had ended, then that they run again
                 self._noted.append((ReopenedTasks(message.tasks, self._owner.functions_of(message.tasks)), (), -1))
 
+    def keep_value(self, resolved: TaskResolved, value: StoredValue) -> None:
+        """Note a result that is in memory only; ``resolved`` says once more how its task ended."""
+        if not self.broken and not self.results:
+            self._large.append((resolved.task, value))
+            self._ends.append(resolved)
+
     def write(self) -> None:
         """Write what was noted."""
         self.deadline = _NEVER
@@ -489,15 +495,25 @@ class LogWriter:
             noted.clear()
         self._postponed.take_all()
 
-    def close(self) -> None:
-        """Write what is left."""
+    def when_written(self, call: Callable[[], None]) -> None:
+        """Write what is left, and run ``call`` in the loop's thread when the files of large frames are written, too."""
+        self.write()
+        for job in self._postponed.take_all():
+            self._begin_file(job)
+        if self._writer is None:
+            self._owner.call_soon(call)
+        else:
+            self._jobs.put(call)
+
+    def close(self, patience: float = 5.0) -> None:
+        """Write what is left; wait at most so many seconds for the files of large frames."""
         self.write()
         for job in self._postponed.take_all():
             self._begin_file(job)
         if self._writer is not None:
             self._jobs.put(None)
             # Bounded: a hung file system must not keep the run from ending.
-            self._writer.join(5.0)
+            self._writer.join(patience)
         if self._file is not None:
             self._file.close()
 
@@ -507,9 +523,12 @@ class LogWriter:
         while self._write_file(self._jobs.get()):
             pass
 
-    def _write_file(self, job: FileJob | None) -> bool:
+    def _write_file(self, job: FileJob | Callable[[], None] | None) -> bool:
         if job is None:
             return False
+        if callable(job):
+            self._owner.call_soon(job)
+            return True
         client, batch = job.client, job.batch
         try:
             self._write_frames(job)

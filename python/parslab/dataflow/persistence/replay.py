@@ -245,6 +245,7 @@ class Replay:
             past.lost = resolved
             self._drop_if_unreachable(past)
             return
+        past.lost = None  # the value of an earlier end may have been written since
         # Only at the first end: the log has it again after another kernel has taken the result over.
         if past.resolved is None and resolved.failure is None:
             past.submit.args, past.frames = b"", []  # a failed task keeps them: it may be retried

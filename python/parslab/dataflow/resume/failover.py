@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from parslab.clock import steady_time
+from parslab.dataflow.clients.leases import FIRST_CLIENT
 from parslab.dataflow.graph.resolution import resolution
 from parslab.dataflow.persistence.log_format import entries, entry_at, value_at
 from parslab.dataflow.persistence.replay import Replay, restore
@@ -185,11 +186,16 @@ class Failover:
         leases = self._presence.leases
         if self.replay.linger is not None:
             leases.set_linger(self.replay.linger)
+        linger = leases.linger
+        if owner < 0:
+            # The next kernel of the notebook has started this process, and takes the tasks over, whatever the linger.
+            leases.set_linger(max(linger, FIRST_CLIENT))
         for number in sorted(self._expected - {owner}):
             joined = self.replay.clients[number]
             # Each client gets a lease that runs out from now on, as if it had just left.
             leases.attached(number, joined.notebook, joined.owner)
             leases.left(number, now)
+        leases.set_linger(linger)
         self._host.call_at(now + RETURN_TIMEOUT, self._drop_missing_clients)
         if owner >= 0:
             self._holding = True

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ClientLeft,
         ExecutorStopped,
         LeaseMoved,
+        OwnJobFound,
         RunEnded,
         RunStarted,
     )
@@ -70,6 +71,10 @@ class RunStatus:
             notebook=event.notebook,
         )
         self._batch.run = [self.info]
+
+    def own_job_found(self, event: OwnJobFound) -> None:
+        """The run's host belongs to a batch job, which ends."""
+        self._change(job=event.job, job_ends=event.ends)
 
     def ended(self, event: RunEnded) -> None:
         """The DataFlowKernel process ends."""

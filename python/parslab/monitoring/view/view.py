@@ -38,6 +38,7 @@ from parslab.records.events import (
     NodeSampled,
     NoticeRaised,
     OutputWritten,
+    OwnJobFound,
     RunEnded,
     RunStarted,
     TaskAdopted,
@@ -89,8 +90,7 @@ class View:
         )
         self.scaling = ScaleHistory()
         self.notices = Notices(self._batch, restarts)
-        self.changed = False
-        """Whether panels lack a change; the feed sets it to False."""
+        self.changed = False  # whether panels lack a change; the feed sets it to False
         self._details = Details(self._batch)
         self._rate = FinishRate()
         self._dropped = 0
@@ -102,6 +102,7 @@ class View:
         """Return the function for each type of event, and note the types that panels always show."""
         always_visible: dict[type, Callable[[Any], object]] = {
             RunStarted: self.run.started,
+            OwnJobFound: self.run.own_job_found,
             RunEnded: self.run.ended,
             ClientAttached: self.run.client_attached,
             LeaseMoved: self.run.lease_moved,

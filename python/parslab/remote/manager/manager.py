@@ -25,6 +25,7 @@ from parslab.remote.pool.pool import WorkerPool
 from parslab.wire.heartbeats import SilenceCheck
 from parslab.wire.messages.base import ForgetFunctions, OutputPrinted, Refused
 from parslab.wire.messages.manager import (
+    KeepTasks,
     LinkHeartbeat,
     ManagerAccepted,
     ManagerBroken,
@@ -404,7 +405,7 @@ class Manager:
         kept = len(self._hello.held) - len(disowned)
         log.info("goes on as %s: %d of %d tasks are kept", self._hello.manager, kept, len(self._hello.held))
         self._hello = msgspec.structs.replace(self._hello, held=())
-        self.succession.lost_at = 0.0
+        self.succession.accepted()
 
     def _received(self, messages: list[WireMessage], frames: Sequence[Buffer]) -> None:
         tasks, others = self.tasks.received(messages, frames)
@@ -429,6 +430,8 @@ class Manager:
                 self._accepted = True
                 if self.succession.lost_at:
                     self._successor_accepted(disowned)
+            case KeepTasks(seconds=seconds):
+                self.succession.extend(seconds)
             case ManagerGivenUp(reason=reason):
                 self.leave(f"the DataFlowKernel has given it up: {reason}", reconnect=True)
             case Refused(reason=reason):

@@ -48,7 +48,7 @@ class Succession:
         self.lost_at = 0.0
         self.search: SuccessorSearch | None = None
         self._meet = meet
-        self._keep_for = keep_for
+        self._usually = self._keep_for = keep_for
 
     def lost(self, accepted: bool) -> float:
         """Note that a connection broke; return the seconds for which tasks go on, 0 if they do not.
@@ -64,6 +64,15 @@ class Succession:
         if not self.lost_at or self._meet is None:
             return 0.0
         return max(0.0, self._keep_for - (now - self.lost_at))
+
+    def extend(self, seconds: float) -> None:
+        """Keep tasks for so many seconds after the end of the connection, because another DataFlowKernel will come."""
+        self._keep_for = seconds
+
+    def accepted(self) -> None:
+        """Note that the next DataFlowKernel goes on; it is replaced as fast as usual when it is lost in turn."""
+        self.lost_at = 0.0
+        self._keep_for = self._usually
 
     def end(self) -> None:
         """Keep no tasks from now on: another node may have them."""

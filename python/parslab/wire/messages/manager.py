@@ -12,6 +12,7 @@ from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, 
 __all__ = [
     "BlocksSent",
     "HeldTask",
+    "KeepTasks",
     "LinkHeartbeat",
     "ManagerAccepted",
     "ManagerBroken",
@@ -121,6 +122,12 @@ class ManagerAccepted(WireMessage, tag=98):
     ends."""
 
 
+class KeepTasks(WireMessage, tag=102):
+    """(DataFlowKernel) It will end, and another one goes on with the run: the manager keeps its tasks until then."""
+
+    seconds: float
+
+
 class ManagerGivenUp(WireMessage, tag=99):
     """(DataFlowKernel) The manager counts as lost: it ends its workers, and connects again under another name."""
 
@@ -161,6 +168,7 @@ ToManagerMessage: TypeAlias = (
     ManagerAccepted
     | BlocksSent
     | ManagerGivenUp
+    | KeepTasks
     | Refused
     | LinkHeartbeat
     | RunTask

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from parslab.dataflow.persistence.postponed_files import FileJob
+
 OPENED = RunOpened("000-abc", "1.0", 1, 42, 5.0)
 KNOWN = FunctionKnown(0, b"d", "f", b"p", {"body": b"b"}, ((0, 0), (1, 4)))
 pack = msgspec.msgpack.encode
@@ -351,6 +353,44 @@ def test_what_cannot_be_written_is_said_once(writer: LogWriter, owner: Owner, mo
     assert not writer.waiting
     assert writer.safe(0) > 1 << 60
     assert (writer.folder / "incomplete").exists()
+
+
+@pytest.mark.parametrize("size", [10, LARGE + 1])
+def test_a_result_in_memory_can_be_written_later(writer: LogWriter, owner: Owner, size: int) -> None:
+    """Without ``results``, the log has no large results until a handover asks for them."""
+    value = StoredValue(b"", [b"x" * size])
+    ended = TaskResolved(4, TaskState.exec_done, b"", value.size)
+    writer.note_replies([(0, ended, [])], [(4, value)])
+    writer.write()
+    written: list[bool] = []
+    writer.keep_value(ended, value)
+    writer.when_written(lambda: written.append(writer.broken))
+    until_written(writer)
+    owner.posted.pop()()
+    assert written == [False]
+    last = [item for _, item in entries(writer.folder) if isinstance(item, EndItem)][-1]
+    assert last.place is not None
+    found = value_at(writer.folder, last.place)
+    assert found is not None
+    assert found.frames == [b"x" * size]
+
+
+def test_who_waits_for_large_results_learns_that_they_could_not_be_written(
+    writer: LogWriter, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: FileJob) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writer, "_write_frames", full)
+    value = StoredValue(b"", [b"x" * (LARGE + 1)])
+    written: list[bool] = []
+    writer.keep_value(TaskResolved(4, TaskState.exec_done, b"", value.size), value)
+    writer.when_written(lambda: written.append(writer.broken))
+    until_written(writer)
+    for call in owner.posted:
+        call()
+    assert written == [True]
+    assert "cannot be written (No space left on device)" in owner.warnings[0]
 
 
 def short_of_descriptors(patch: pytest.MonkeyPatch, times: int = 1 << 30) -> list[str]:
