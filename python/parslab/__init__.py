@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.pbspro import PBSProProvider
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
+    from parslab.providers.cloud.aws import AWSProvider
     from parslab.providers.local import LocalProvider
     from parslab.providers.ssh.provider import SSHProvider
     from parslab.serialize.future_types import register_future_type
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTO_LOGNAME",
+    "AWSProvider",
     "AppFuture",
     "AprunLauncher",
     "CobaltProvider",
@@ -116,6 +118,7 @@ __all__ = [
 
 _WHERE = {
     "AUTO_LOGNAME": "parslab.app.bash",
+    "AWSProvider": "parslab.providers.cloud.aws",
     "AppFuture": "parslab.client.futures.app_future",
     "AprunLauncher": "parslab.launchers",
     "CobaltProvider": "parslab.providers.batch.cobalt",

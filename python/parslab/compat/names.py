@@ -30,11 +30,11 @@ _PROVIDERS = {
     "grid_engine": ("grid_engine", "GridEngineProvider"),
     "condor": ("condor", "CondorProvider"),
     "cobalt": ("cobalt", "CobaltProvider"),
+    "aws": ("aws", "AWSProvider"),
 }
-"""Parsl's folder of each provider for a scheduler; the file in it has the same name."""
+"""Parsl's folder of each provider for a scheduler or a cloud; the file in it has the same name."""
 _ABSENT_PROVIDERS = {
     "kubernetes": ("kube", "KubernetesProvider"),
-    "aws": ("aws", "AWSProvider"),
     "ad_hoc": ("ad_hoc", "AdHocProvider"),
     "azure": ("azure", "AzureProvider"),
     "googlecloud": ("googlecloud", "GoogleCloudProvider"),
@@ -196,10 +196,10 @@ MODULES: dict[str, dict[str, str]] = {
     "process_loggers": {f"{_INTERNALS}.utilities": "wrap_with_logs"},
     "providers": {
         "parslab.providers": (
-            "CobaltProvider CondorProvider GridEngineProvider LSFProvider LocalProvider PBSProProvider SlurmProvider "
-            "TorqueProvider"
+            "AWSProvider CobaltProvider CondorProvider GridEngineProvider LSFProvider LocalProvider PBSProProvider "
+            "SlurmProvider TorqueProvider"
         ),
-        f"{_STAND_INS}.providers": "AWSProvider AdHocProvider AzureProvider GoogleCloudProvider KubernetesProvider",
+        f"{_STAND_INS}.providers": "AdHocProvider AzureProvider GoogleCloudProvider KubernetesProvider",
     },
     "providers.base": {"parslab.providers.base": "ExecutionProvider"},
     "providers.cluster_provider": {"parslab.providers.execution_provider": "ClusterProvider"},

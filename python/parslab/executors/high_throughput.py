@@ -418,6 +418,7 @@ class HighThroughputExecutor(Executor):
 
 
 def _provider_settings(provider: Provider) -> ProviderSettings:
+    provider.require()
     return ProviderSettings(
         description=encoded(provider),
         local=isinstance(provider, LocalProvider),

@@ -1,4 +1,4 @@
-"""Providers describe the source of blocks: this host, or a batch scheduler [HPDC19 §4.2.1].
+"""Providers describe the source of blocks: this host, a scheduler, hosts that ssh reaches, a cloud [HPDC19 §4.2.1].
 
 Names are imported lazily, so a configuration for one scheduler loads nothing of the others.  A provider of another
 package is found here too, if the package has an entry point for it (see :mod:`parslab.plugins`).
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from parslab.providers.batch.pbspro import PBSProProvider
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
+    from parslab.providers.cloud.aws import AWSProvider
     from parslab.providers.local import LocalProvider
     from parslab.providers.ssh.provider import SSHProvider
 
 __all__ = [
+    "AWSProvider",
     "CobaltProvider",
     "CondorProvider",
     "GridEngineProvider",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "AWSProvider": "cloud.aws",
     "CobaltProvider": "batch.cobalt",
     "CondorProvider": "batch.condor",
     "GridEngineProvider": "batch.grid_engine",

@@ -83,6 +83,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     reason: str = ""
     """The reason why the job waits or has failed, or its exit status, in the scheduler's own words."""
     hosts: str = ""
+    price: float | None = None
+    """The price of the job per hour; None if nobody says."""
 
 
 class SubmitError(Exception):
@@ -230,6 +232,9 @@ class Provider(Description):
                     f"{type(self).__name__}: {name} ({getattr(self, name)}) must not be more than max_blocks "
                     f"({self.max_blocks})."
                 )
+
+    def require(self) -> None:
+        """Raise ConfigurationError if this host lacks what the provider needs; called when it is loaded."""
 
     def script(self, job: Job) -> str:
         """Return the text of the job's script."""

@@ -224,6 +224,8 @@ class BlockMoved(_Event, frozen=True):
     stdout: str = ""
     """The path of the file with the output of the job."""
     stderr: str = ""
+    price: float | None = None
+    """The price of the job per hour; None if nobody says."""
 
 
 class ManagerMoved(_Event, frozen=True):

@@ -389,6 +389,8 @@ class BlockRow(msgspec.Struct, gc=False):
     stdout: str
     """Path of the file with the job's standard output."""
     stderr: str
+    price: float | None
+    """The price of the job per hour; null if its provider does not say."""
 
 
 class ManagerRow(msgspec.Struct, gc=False):

@@ -23,6 +23,8 @@ class Block:
     """The number that the scheduler has given to its job; empty while the number is unknown."""
     reason: str = ""
     """The reason for its state, in one sentence for the user."""
+    price: float | None = None
+    """The price of its job per hour; None if the provider does not say."""
     started_at: float | None = None
     """When its job began to run, as far as the scheduler or a manager shows it."""
     joined_at: float | None = None

@@ -323,6 +323,7 @@ class BlockJobs:
             reason=block.reason,
             stdout=f"{stem}.stdout",
             stderr=f"{stem}.stderr",
+            price=block.price,
         )
         self._owner.event(moved)
 

@@ -224,6 +224,9 @@ class BlockTable:
                     self._update_status(block, status, now)
 
     def _update_status(self, block: Block, status: JobStatus, now: float) -> None:
+        if status.price is not None and status.price != block.price:
+            block.price = status.price
+            self.changed[block.id] = block
         was_adopted = block.joined_at is None and (block.adopted or block.awaits_return)
         if block.adopted and status.state in (BlockState.queued, BlockState.running):
             block.adopted = False

@@ -337,7 +337,7 @@ def test_none_is_accepted_where_it_is_the_default_of_parsl(full: str) -> None:
         "executors.GlobusComputeExecutor",
         "executors.radical.RadicalPilotExecutor",
         "providers.KubernetesProvider",
-        "providers.AWSProvider",
+        "providers.AzureProvider",
     ],
 )
 def test_what_parslab_lacks_is_refused_when_it_is_loaded(full: str) -> None:

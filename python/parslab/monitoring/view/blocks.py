@@ -88,6 +88,7 @@ class BlockRows:
         row.reason = clipped(event.reason, REASON) or row.reason
         row.stdout = event.stdout or row.stdout
         row.stderr = event.stderr or row.stderr
+        row.price = row.price if event.price is None else event.price
         self._touch(key)
         if len(self._ended) <= MAX_ENDED_BLOCKS:
             return None
@@ -171,4 +172,5 @@ def _new(event: BlockMoved) -> BlockRow:
         reason="",
         stdout="",
         stderr="",
+        price=None,
     )

@@ -155,6 +155,13 @@ def _vineex_local() -> Executor:
     return TaskVineExecutor(label="parsl-vine-example")
 
 
+def _ec2() -> Executor:
+    from parslab.providers import AWSProvider
+
+    provider = AWSProvider("YOUR_AMI_ID", "YOUR_KEY_NAME", region="us-east-1", walltime="01:00:00", nodes_per_block=1)
+    return _htex("ec2_single_node", provider, max_workers_per_node=1)
+
+
 def _cloud(name: str) -> Executor:
     from parslab.parsl.stand_ins import providers
 
@@ -174,7 +181,7 @@ _MAKERS: dict[str, Callable[[], Executor]] = {
     "bridges": _bridges,
     "cc_in2p3": _cc_in2p3,
     "delta": _delta,
-    "ec2": lambda: _cloud("AWSProvider"),
+    "ec2": _ec2,
     "expanse": _expanse,
     "frontera": _frontera,
     "gc_multisite": _endpoint,

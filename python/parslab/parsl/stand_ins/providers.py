@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "AWSProvider",
     "AdHocProvider",
     "AzureProvider",
     "GoogleCloudProvider",
@@ -58,32 +57,6 @@ class KubernetesProvider(_UnavailableProvider):
         "persistent_volumes",
         "service_account_name",
         "annotations",
-    )
-
-
-class AWSProvider(_UnavailableProvider):
-    """Parsl: instances of Amazon EC2."""
-
-    unavailable: ClassVar[str] = "use LocalProvider on an instance"
-    positional: ClassVar[tuple[str, ...]] = (
-        "image_id",
-        "key_name",
-        "init_blocks",
-        "min_blocks",
-        "max_blocks",
-        "nodes_per_block",
-        "parallelism",
-        "worker_init",
-        "instance_type",
-        "region",
-        "spot_max_bid",
-        "key_file",
-        "profile",
-        "iam_instance_profile_arn",
-        "state_file",
-        "walltime",
-        "linger",
-        "launcher",
     )
 
 
