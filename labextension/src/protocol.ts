@@ -445,6 +445,8 @@ export interface IBlockRow {
   /** Path of the file with the job's standard output. */
   stdout: string;
   stderr: string;
+  /** The price of the job per hour; null if its provider does not say. */
+  price: number | null;
 }
 
 /** A manager (one per node of a block) and the load of its node; load fields are null before the first sample. */

@@ -91,6 +91,21 @@ describe('the blocks', () => {
     expect(seen.all('.parslab-Blocks-reason')).toHaveLength(0);
   });
 
+  it('say what they cost per hour, where their provider says it', () => {
+    const priced = [block(0, { price: 0.25 }), block(1, { price: 0.5 }), endedBlock(2, 'finished', '')];
+    const { seen, again } = body({ blocks: priced });
+    expect(seen.text).toContain('These blocks cost 0.75 per hour.');
+    expect(seen.text).not.toContain('Price per hour');
+    seen.click(seen.one('[aria-expanded="false"]'));
+    again();
+    expect(seen.text).toContain('Price per hour0.25');
+  });
+
+  it('say nothing of a price that nobody says', () => {
+    const { seen } = body({ blocks: [block(0)] });
+    expect(seen.text).not.toContain('per hour');
+  });
+
   it('can be held, drained and cancelled as their state allows', () => {
     const { seen, actions, connection, again } = body({ blocks: [block(0)] });
     const offered = () => seen.all('[data-action]').map(button => button.dataset.action);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { bytes, clock, duration, rate, span, taskLabel } from '../src/components/format';
+import { bytes, clock, duration, price, rate, span, taskLabel } from '../src/components/format';
 
 describe('what people read', () => {
   it.each([
@@ -40,6 +40,12 @@ describe('what people read', () => {
     [2 ** 40 + 17, '17'],
     [2 * 2 ** 40 + 17, '2.17']
   ])('task %d is called %s', (id, text) => expect(taskLabel(id)).toBe(text));
+
+  it.each([
+    [0, '0.00'],
+    [0.0042, '0.0042'],
+    [1.2, '1.20']
+  ])('a price of %d is %s', (value, text) => expect(price(value)).toBe(text));
 
   it('bytes', () => {
     const sizes = [0, 999, 1000, 1536, 3.2 * 2 ** 30, 16 * 2 ** 30, 1000 * 2 ** 30];

@@ -186,6 +186,7 @@ export function block(id: number | string, part: Partial<IBlockRow> = {}): IBloc
     reason: '',
     stdout: `/runs/007/${id}.out`,
     stderr: `/runs/007/${id}.err`,
+    price: null,
     ...part
   };
 }

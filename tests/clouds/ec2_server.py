@@ -60,8 +60,9 @@ class Machines:
             ((self._folder / f"{instance.id}.taken").exists(), "Server.SpotInstanceTermination"),
         ):
             if wanted and instance.state != "terminated":
-                instance.terminate()
+                # Not by ``terminate``, which gives a reason of its own that a request could read meanwhile.
                 instance.state_reason = StateReason(f"{code}: the machine is off", code)
+                instance._state.code, instance._state.name = 48, "terminated"
         if instance.state == "terminated":
             machine.cut_off()
             self._consoles[instance.id] = machine.console

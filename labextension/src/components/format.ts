@@ -75,6 +75,11 @@ export function count(value: number): string {
   return value.toLocaleString();
 }
 
+/** A price in an unnamed currency: `1.20`, and more digits of a small one: `0.0042`. */
+export function price(value: number): string {
+  return value.toFixed(value > 0 && value < 0.1 ? 4 : 2);
+}
+
 /** Bytes as `512 B`, `1.5 GiB`, `16 GiB`. */
 export function bytes(value: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];

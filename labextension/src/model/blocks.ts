@@ -49,6 +49,12 @@ export function groupByExecutor(blocks: Iterable<IBlockRow>): IBlockGroup[] {
   }));
 }
 
+/** What these blocks cost per hour together; null if nobody says the price of any. */
+export function totalPrice(blocks: readonly IBlockRow[]): number | null {
+  const known = blocks.map(row => row.price).filter(price => price !== null);
+  return known.length === 0 ? null : known.reduce((sum, price) => sum + price, 0);
+}
+
 /** The connected managers in the order of their blocks. */
 export function connectedManagers(managers: Iterable<IManagerRow>): IManagerRow[] {
   return [...managers]

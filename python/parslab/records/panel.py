@@ -389,7 +389,7 @@ class BlockRow(msgspec.Struct, gc=False):
     stdout: str
     """Path of the file with the job's standard output."""
     stderr: str
-    price: float | None
+    price: float | None = None
     """The price of the job per hour; null if its provider does not say."""
 
 

@@ -2,9 +2,9 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { count, firstLine } from '../../components/format';
+import { count, firstLine, price } from '../../components/format';
 import type { IBlockGroup, OpenBlocks } from '../../model/blocks';
-import { blockKey, groupByExecutor } from '../../model/blocks';
+import { blockKey, groupByExecutor, totalPrice } from '../../model/blocks';
 import type { IBlockActionRequest, IBlockRow } from '../../protocol';
 import type { IRun } from '../../tokens';
 import { Nodes } from './nodes';
@@ -48,6 +48,7 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
   const { executor, live } = group;
   const [all, setAll] = React.useState(false);
   const title = trans.__('Blocks of %1', executor);
+  const cost = totalPrice(live);
   const enabled = run.status === 'live' && run.info?.ended === null;
   const stopped = run.info?.stopped[executor] ?? '';
   const shown = group.ended.filter((row, i) => all || i < MAX_ENDED_SHOWN || open.isOpen(blockKey(row)));
@@ -97,6 +98,7 @@ function Group(props: IBlocksBodyProps & { group: IBlockGroup }): React.JSX.Elem
         <p className="parslab-Quiet">{trans.__('and %1 more', count(live.length - MAX_LIVE_SHOWN))}</p>
       )}
       {live.length === 0 && <p className="parslab-Quiet">{trans.__('No blocks.')}</p>}
+      {cost !== null && <p className="parslab-Quiet">{trans.__('These blocks cost %1 per hour.', price(cost))}</p>}
       {(all || group.ended.length > shown.length) && (
         <button type="button" className="parslab-Button parslab-Blocks-more" onClick={() => setAll(!all)}>
           {all ? trans.__('Show fewer') : trans.__('Show all %1 that have ended', group.ended.length)}

@@ -4,7 +4,7 @@ import { caretDownIcon, caretRightIcon, copyIcon, refreshIcon } from '@jupyterla
 import * as React from 'react';
 
 import { Meter } from '../../components/bars';
-import { clock, count, duration, firstLine, runMoment } from '../../components/format';
+import { clock, count, duration, firstLine, price, runMoment } from '../../components/format';
 import { BlockMark, blockLabel } from '../../components/states';
 import { blockKey, hasDeparted, hasEnded } from '../../model/blocks';
 import type { BlockState, IBlockActionRequest, IBlockRow, IManagerRow } from '../../protocol';
@@ -116,6 +116,7 @@ function Details(props: IBlockRowsProps): React.JSX.Element {
       row.started === null ? '' : trans.__('%1, after %2', runMoment(row.started, run), duration(waited ?? 0))
     ],
     [trans.__('Ended'), row.ended === null ? '' : runMoment(row.ended, run)],
+    [trans.__('Price per hour'), row.price === null ? '' : price(row.price)],
     [trans.__('Tasks done'), row.done ? count(row.done) : '']
   ];
   return (

@@ -172,5 +172,4 @@ def _new(event: BlockMoved) -> BlockRow:
         reason="",
         stdout="",
         stderr="",
-        price=None,
     )

@@ -47,8 +47,8 @@ _LOGIN = (
 )
 
 _KINDS = (
-    (r"LimitExceeded$|^MaxSpotInstanceCountExceeded|^RequestResourceCountExceeded", FailureKind.quota),
     (r"^RequestLimitExceeded|^Throttl|Unavailable$|^Internal|^PendingVerification|^5\d\d$", FailureKind.busy),
+    (r"LimitExceeded$|^MaxSpotInstanceCountExceeded|^RequestResourceCountExceeded", FailureKind.quota),
     (r"^Insufficient|^SpotMaxPriceTooLow", FailureKind.capacity),
     (
         r"^AuthFailure|^InvalidClientTokenId|^SignatureDoesNotMatch|^UnrecognizedClient|Expired|^InvalidAccessKeyId"
