@@ -23,7 +23,7 @@ _OPTION = re.compile(r"^(\s*)# (\w+=.+)$")
 
 
 def test_there_is_one_for_each_kind_of_place() -> None:
-    assert names() == ["laptop", "big_node", "gridengine", "htcondor", "pbs", "slurm", "ssh_hosts"]
+    assert names() == ["laptop", "big_node", "aws", "gridengine", "htcondor", "pbs", "slurm", "ssh_hosts"]
 
 
 @pytest.mark.parametrize("name", names())
