@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.cloud.aws import AWSProvider
+    from parslab.providers.cloud.openstack import OpenStackProvider
     from parslab.providers.local import LocalProvider
     from parslab.providers.ssh.provider import SSHProvider
     from parslab.serialize.future_types import register_future_type
@@ -83,6 +84,7 @@ __all__ = [
     "MonitoringHub",
     "MpiExecLauncher",
     "MpiRunLauncher",
+    "OpenStackProvider",
     "PBSProProvider",
     "SSHProvider",
     "SimpleLauncher",
@@ -141,6 +143,7 @@ _WHERE = {
     "MPIExecutor": "parslab.executors",
     "MpiExecLauncher": "parslab.launchers",
     "MpiRunLauncher": "parslab.launchers",
+    "OpenStackProvider": "parslab.providers.cloud.openstack",
     "PBSProProvider": "parslab.providers.batch.pbspro",
     "SSHProvider": "parslab.providers.ssh.provider",
     "SimpleLauncher": "parslab.launchers",

@@ -2,40 +2,130 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parslab.providers.base import SubmitError
 from parslab.providers.cloud.aws import AWSProvider
+from parslab.providers.cloud.openstack import OpenStackProvider
+from parslab.records.states import BlockState
+from parslab.testing.conformance.jobs import a_job
 from parslab.testing.conformance.providers import ProviderSuite
-from tests.clouds.ec2 import EC2
+from tests.clouds import ec2
+from tests.clouds.stand_in import StandIn
+from tests.process.sandbox import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from parslab.providers.base import Provider
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [
+    pytest.mark.timeout(180),
+    # openstacksdk 4 warns of what it does itself, whoever uses it.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:openstack"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning:openstack"),
+    pytest.mark.skipif(sys.platform != "linux", reason="instances are machines with Linux"),
+]
 
 
 @pytest.fixture(scope="module")
-def ec2() -> Iterator[EC2]:
-    with EC2.serving() as server:
+def amazon() -> Iterator[StandIn]:
+    with ec2.serving() as server:
         yield server
 
 
-class TestAWS(ProviderSuite):
+@pytest.fixture(scope="module")
+def openstack() -> Iterator[StandIn]:
+    pytest.importorskip("openstack")
+    with StandIn.serving(
+        "tests.clouds.openstack_server",
+        OS_AUTH_URL="URL/identity/v3",
+        OS_USERNAME="u",
+        OS_PASSWORD="p",
+        OS_PROJECT_NAME="p",
+        OS_USER_DOMAIN_NAME="Default",
+        OS_PROJECT_DOMAIN_NAME="Default",
+        OS_REGION_NAME="R",
+    ) as server:
+        yield server
+
+
+class CloudSuite(ProviderSuite):
+    """The suite, and that no machine is left."""
+
     one_output = True
 
+    @pytest.fixture
+    def cloud(self) -> StandIn:
+        """The stand-in of the cloud."""
+        raise NotImplementedError
+
     @pytest.fixture(autouse=True)
-    def server(self, ec2: EC2) -> Iterator[None]:
+    def nothing_is_left(self, cloud: StandIn) -> Iterator[None]:
         yield
-        assert ec2.running() == []
+        until(lambda: not cloud.machines(), 60, "all machines are off")
+
+    def test_a_block_of_several_instances(self, folder: Path, cloud: StandIn) -> None:
+        """It runs as long as one of them, and all end with it."""
+        with self.running(folder, nodes_per_block=2) as runner:
+            number = runner.submit(a_job(folder, "1", "sleep 300"))
+            self.until(runner, number, BlockState.running)
+            machines = until(lambda: len(found := cloud.machines()) == 2 and found, 60, "two machines")
+            cloud.take_back(machines[0])
+            until(lambda: len(cloud.machines()) == 1, 60, "one machine is off")
+            assert runner.status([number])[number].state is BlockState.running
+            cloud.take_back(machines[1])
+            assert self.until(runner, number).state is not BlockState.scaled_in
+
+
+class TestAWS(CloudSuite):
+    @pytest.fixture
+    def cloud(self, amazon: StandIn) -> StandIn:
+        return amazon
 
     def provider(self, **options: Any) -> AWSProvider:
         return AWSProvider(**{"image_id": "ami-12345678", "poll_interval": 0.1, **options})
 
     def refused(self) -> tuple[Provider, str]:
-        return self.provider(
-            subnet_id="subnet-0"
-        ), "EC2 refuses the options .InvalidSubnetID.NotFound: .*, and load again"
+        return self.provider(subnet_id="subnet-0"), "EC2 refuses the options .InvalidSubnetID.NotFound: .* load again"
+
+
+class TestOpenStack(CloudSuite):
+    @pytest.fixture
+    def cloud(self, openstack: StandIn) -> StandIn:
+        return openstack
+
+    def provider(self, **options: Any) -> OpenStackProvider:
+        return OpenStackProvider(**{"image": "debian", "flavor": "tiny", "poll_interval": 0.1, **options})
+
+    def refused(self) -> tuple[Provider, str]:
+        return self.provider(image="no-image"), "OpenStack refuses the options .No Image found for no-image"
+
+    @pytest.mark.parametrize(
+        ("code", "message", "says"),
+        [
+            ("403", "Quota exceeded for cores", "The quota of this OpenStack account is used up .Quota exceeded for"),
+            ("403", "Policy doesn't allow it", "The credentials for OpenStack do not allow this .Policy doesn't"),
+            ("500", "No valid host was found", "OpenStack has no machine of this kind free now"),
+        ],
+    )
+    def test_refusals(self, folder: Path, cloud: StandIn, code: str, message: str, says: str) -> None:
+        """A part of a block that was made before the refusal is deleted."""
+        runner = self.provider(nodes_per_block=2).runner(folder)
+        cloud.refuse_once(code=code, message=message)
+        with pytest.raises(SubmitError, match=says):
+            runner.submit(a_job(folder))
+        runner.close()
+
+    def test_a_wrong_password(self, folder: Path, cloud: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OS_PASSWORD", "hidden-word")
+        runner = self.provider().runner(folder)
+        with pytest.raises(SubmitError) as caught:
+            runner.submit(a_job(folder))
+        runner.close()
+        assert f"{caught.value}".startswith("OpenStack does not accept the credentials (The request needs a login")
+        assert "hidden-word" not in f"{caught.value}"

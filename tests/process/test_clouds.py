@@ -15,7 +15,7 @@ import pytest
 import parslab
 from parslab import AWSProvider, File, python_app
 from parslab.scaling.block_journal import unfinished_jobs
-from tests.clouds.ec2 import EC2
+from tests.clouds import ec2
 from tests.clouds.machines import MARK
 from tests.process.panel import notices, picture
 from tests.process.restarted_run import RestartedRun
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from parslab import DataFlowKernel
+    from tests.clouds.stand_in import StandIn
     from tests.process.sandbox import Sandbox
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -37,8 +38,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def ec2() -> Iterator[EC2]:
-    with EC2.serving() as server:
+def amazon() -> Iterator[StandIn]:
+    with ec2.serving() as server:
         yield server
 
 
@@ -49,7 +50,7 @@ def config(sandbox: Sandbox, retries: int = 0, **options: Any) -> parslab.Config
 
 
 @contextlib.contextmanager
-def cloud_run(ec2: EC2, sandbox: Sandbox, **options: Any) -> Iterator[DataFlowKernel]:
+def cloud_run(amazon: StandIn, sandbox: Sandbox, **options: Any) -> Iterator[DataFlowKernel]:
     """A run on instances, of which none may be left."""
     dfk = parslab.load(config(sandbox, **options))
     try:
@@ -58,7 +59,7 @@ def cloud_run(ec2: EC2, sandbox: Sandbox, **options: Any) -> Iterator[DataFlowKe
         dfk.cleanup()
         parslab.clear()
     assert ec2.running() == []
-    until(lambda: not ec2.machines(), PATIENCE, "all machines are off")
+    until(lambda: not amazon.machines(), PATIENCE, "all machines are off")
 
 
 def instance() -> str:
@@ -77,7 +78,7 @@ def wait_on(started: str, gate: str) -> str:
     return name
 
 
-def test_ten_instances_of_which_three_are_lost(ec2: EC2, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_ten_instances_of_which_three_are_lost(amazon: StandIn, sandbox: Sandbox, tmp_path: Path) -> None:
     """EC2 takes spot instances back while they work; the run completes, and no instance is left."""
     started, gate = tmp_path / "started", tmp_path / "gate"
     started.mkdir()
@@ -85,14 +86,14 @@ def test_ten_instances_of_which_three_are_lost(ec2: EC2, sandbox: Sandbox, tmp_p
     def working() -> set[str]:
         return {path.name for path in started.iterdir()}
 
-    with cloud_run(ec2, sandbox, retries=3, init_blocks=10, spot=True) as dfk:
+    with cloud_run(amazon, sandbox, retries=3, init_blocks=10, spot=True) as dfk:
         work = python_app(wait_on)
         futures = [work(str(started), str(gate)) for _ in range(30)]
         first = until(lambda: len(found := working()) >= 10 and found, PATIENCE, "ten instances work")
         until(lambda: [row.price for row in picture(dfk).blocks] == [0.00001] * 10, PATIENCE, "prices")
         lost = sorted(first)[:3]
         for name in lost:
-            ec2.take_back(name)
+            amazon.take_back(name)
         until(lambda: len(working()) >= 13, PATIENCE, "three other instances work")
         gate.touch()
         done = {future.result(PATIENCE) for future in futures}
@@ -102,14 +103,16 @@ def test_ten_instances_of_which_three_are_lost(ec2: EC2, sandbox: Sandbox, tmp_p
         assert len(ec2.instances(f"parslab.{dfk.run}.htex.")) >= 13
 
 
-def test_files_move_to_the_instances_and_no_secret_is_written(ec2: EC2, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_files_move_to_the_instances_and_no_secret_is_written(
+    amazon: StandIn, sandbox: Sandbox, tmp_path: Path
+) -> None:
     @python_app
     def double(inputs: Any = (), outputs: Any = ()) -> int:
         with open(inputs[0]) as source, open(outputs[0], "w") as target:
             return target.write(source.read() * 2)
 
     (tmp_path / "given").write_text("word ")
-    with cloud_run(ec2, sandbox) as dfk:
+    with cloud_run(amazon, sandbox) as dfk:
         task = double(inputs=[File(tmp_path / "given")], outputs=[File(tmp_path / "made")])
         assert task.result(PATIENCE) == 10
         assert (tmp_path / "made").read_text() == "word word "
@@ -117,12 +120,12 @@ def test_files_move_to_the_instances_and_no_secret_is_written(ec2: EC2, sandbox:
         key = json.loads((folder / "manager-htex.json").read_text())["secret_key"]
     for path in folder.rglob("*"):
         if path.is_file():
-            assert b"the-secret-of-the-tests" not in path.read_bytes(), path
+            assert ec2.SECRET.encode() not in path.read_bytes(), path
             assert key.encode() not in path.read_bytes() or path.parent == folder, path
     assert "AKIA" not in "".join(path.read_text() for path in folder.glob("*.log"))
 
 
-def test_the_next_dataflowkernel_takes_the_instance_over(ec2: EC2, sandbox: Sandbox) -> None:
+def test_the_next_dataflowkernel_takes_the_instance_over(amazon: StandIn, sandbox: Sandbox) -> None:
     run = RestartedRun(config(sandbox))
     try:
         where = python_app(instance, data_flow_kernel=run.dfk)().result(PATIENCE)
@@ -135,14 +138,14 @@ def test_the_next_dataflowkernel_takes_the_instance_over(ec2: EC2, sandbox: Sand
     assert ec2.running() == []
 
 
-def test_no_instance_is_left_of_a_run_that_was_killed(ec2: EC2, sandbox: Sandbox) -> None:
+def test_no_instance_is_left_of_a_run_that_was_killed(amazon: StandIn, sandbox: Sandbox) -> None:
     run = RestartedRun(config(sandbox))
     try:
         where = python_app(instance, data_flow_kernel=run.dfk)().result(PATIENCE)
         assert ec2.running() == [where]
         run.kill()
         run.bury()
-        until(lambda: not ec2.running() and not ec2.machines(), PATIENCE, "the end of the instance")
+        until(lambda: not ec2.running() and not amazon.machines(), PATIENCE, "the end of the instance")
     finally:
         run.end()
 
@@ -162,7 +165,7 @@ def test_no_instance_is_left_of_a_run_that_was_killed(ec2: EC2, sandbox: Sandbox
     ],
 )
 def test_a_block_that_cannot_start_is_one_sentence(
-    ec2: EC2, sandbox: Sandbox, options: dict[str, Any], says: str
+    amazon: StandIn, sandbox: Sandbox, options: dict[str, Any], says: str
 ) -> None:
-    with cloud_run(ec2, sandbox, **options) as dfk:
+    with cloud_run(amazon, sandbox, **options) as dfk:
         until(lambda: any(says in text for text in notices(dfk)), PATIENCE, says)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.cloud.aws import AWSProvider
+    from parslab.providers.cloud.openstack import OpenStackProvider
     from parslab.providers.local import LocalProvider
     from parslab.providers.ssh.provider import SSHProvider
 
@@ -30,6 +31,7 @@ __all__ = [
     "JobStatus",
     "LSFProvider",
     "LocalProvider",
+    "OpenStackProvider",
     "PBSProProvider",
     "Provider",
     "Runner",
@@ -48,6 +50,7 @@ _WHERE = {
     "JobStatus": "base",
     "LSFProvider": "batch.lsf",
     "LocalProvider": "local",
+    "OpenStackProvider": "cloud.openstack",
     "PBSProProvider": "batch.pbspro",
     "Provider": "base",
     "Runner": "base",

@@ -1,7 +1,7 @@
 """Amazon EC2: blocks of instances that come when tasks wait, go when they are idle, and end by themselves.
 
-Load it on an instance of the same network, which the others reach, after `pip install 'parslab[aws]'` and a login. Write
-the id of a machine image (AMI) into it that has the notebook's versions of Python and parslab.
+Load it on an instance of the same network, which the others reach, after `pip install 'parslab[aws]'` and a login.
+Name a machine image (AMI) that has the versions of Python and parslab that the notebook has.
 """
 
 from parslab import AWSProvider, Config, HighThroughputExecutor

@@ -178,6 +178,7 @@ class EC2Client:
     """
 
     cloud = "EC2"
+    listed_within = 60.0
 
     def __init__(self, provider: AWSProvider) -> None:
         self._provider = provider

@@ -13,9 +13,28 @@ import msgspec
 from parslab.records.states import BlockState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["CloudClient", "Instance", "InstanceRequest"]
+    from parslab.providers.base import Job
+
+__all__ = ["CloudClient", "Instance", "InstanceRequest", "InstanceSettings"]
+
+
+class InstanceSettings(Protocol):
+    """What the runner reads of a :class:`~parslab.providers.cloud.base.CloudProvider`."""
+
+    nodes_per_block: int
+    walltime: float
+    tags: Mapping[str, str]
+    price_per_hour: float | None
+    notebook_address: str | None
+    poll_interval: float
+
+    def script(self, job: Job) -> str:
+        """Return the start script without the keys of the run, for the run folder."""
+
+    def start_script(self, job: Job, invitation: str) -> str:
+        """Return the start script."""
 
 
 class InstanceRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +67,8 @@ class CloudClient(Protocol):
 
     cloud: str
     """The name of the cloud, for sentences."""
+    listed_within: float
+    """Seconds after which an instance that is not listed has ended, because new ones do not show up everywhere."""
 
     def create(self, request: InstanceRequest) -> list[str]:
         """Make the instances of a block, all or none, and return their ids.
@@ -62,7 +83,7 @@ class CloudClient(Protocol):
         """Return the ids of the instances of the block with this name."""
 
     def terminate(self, ids: Sequence[str]) -> list[str]:
-        """End instances, and return the ids that the cloud does not list; an instance that has ended is no error."""
+        """End instances; one that has ended is no error.  Return the ids of those that may not be listed yet."""
 
     def output(self, instance: str) -> str:
         """Return what the console of an instance shows; empty if the cloud does not keep it."""

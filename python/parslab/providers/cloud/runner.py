@@ -7,7 +7,7 @@ How the runner reads what a cloud says:
 
 * the block runs while one of its instances runs;
 * an instance that has shut itself down has the exit status that its start script wrote to the console;
-* a block whose instances the cloud has not listed for ``PATIENCE`` seconds is missing;
+* a block whose instances the cloud does not list any more is missing;
 * an ended block keeps its status: the runner never asks for it again.
 """
 
@@ -31,13 +31,9 @@ from parslab.trust import read_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from parslab.providers.cloud.base import CloudProvider
-    from parslab.providers.cloud.instances import CloudClient, Instance
+    from parslab.providers.cloud.instances import CloudClient, Instance, InstanceSettings
 
-__all__ = ["OUTPUT_WITHIN", "PATIENCE", "InstanceRunner"]
-
-PATIENCE = 60.0
-"""Seconds after which instances that the cloud does not list are missing; a new one does not show up everywhere."""
+__all__ = ["OUTPUT_WITHIN", "InstanceRunner"]
 
 OUTPUT_WITHIN = 20.0
 """Seconds to wait for the exit status of an instance that has shut itself down; clouds deliver the console late."""
@@ -96,7 +92,7 @@ class InstanceRunner:
 
     def __init__(
         self,
-        provider: CloudProvider,
+        provider: InstanceSettings,
         client: CloudClient,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -183,7 +179,7 @@ class InstanceRunner:
     def _unlisted(self, block: _Block, job: str) -> JobStatus | None:
         now = self._now()
         block.unlisted_since = now if block.unlisted_since is None else block.unlisted_since
-        if now < block.unlisted_since + (0.0 if block.cancelled else PATIENCE):
+        if now < block.unlisted_since + (0.0 if block.cancelled else self._client.listed_within):
             return block.last
         if block.cancelled:
             return JobStatus(BlockState.scaled_in, "ended")
@@ -221,7 +217,7 @@ class InstanceRunner:
 
     def _is_new(self, instance: str) -> bool:
         created = [block.created for job, block in self._blocks.items() if instance in job.split(",")]
-        return any(when is not None and self._now() < when + PATIENCE for when in created)
+        return any(when is not None and self._now() < when + self._client.listed_within for when in created)
 
     def close(self) -> None:
         self._client.close()

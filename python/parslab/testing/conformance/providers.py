@@ -153,7 +153,9 @@ class ProviderSuite:
             second.cancel([numbers[0]])
             assert self.until(second, numbers[0]).state is BlockState.scaled_in
             assert first.status([numbers[1]])[numbers[1]].state is BlockState.running
-            self.provider().runner(folder).cancel([numbers[1]])  # this runner has never adopted it
+            third = self.provider().runner(folder)
+            third.cancel([numbers[1]])  # this runner has never adopted it
+            third.close()
             self.until(first, numbers[1])
             second.close()
 

@@ -13,7 +13,7 @@ from parslab.providers.base import FindsJobs, Job, SubmitError
 from parslab.providers.cloud.aws import AWSProvider
 from parslab.providers.cloud.failures import CloudError, FailureKind, failure
 from parslab.providers.cloud.instances import Instance
-from parslab.providers.cloud.runner import OUTPUT_WITHIN, PATIENCE, InstanceRunner
+from parslab.providers.cloud.runner import OUTPUT_WITHIN, InstanceRunner
 from parslab.records.states import BlockState
 from parslab.testing.conformance.jobs import a_job
 
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from parslab.providers.cloud.instances import InstanceRequest
 
 RUNNING = BlockState.running
+PATIENCE = 60.0
 
 
 class FakeCloud:
     """Keeps what it is asked for."""
 
     cloud = "Fake"
+    listed_within = PATIENCE
 
     def __init__(self) -> None:
         self.listed: dict[str, Instance] = {}
