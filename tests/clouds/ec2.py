@@ -13,8 +13,9 @@ from tests.clouds.stand_in import StandIn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SECRET", "instances", "running", "serving"]
+__all__ = ["KEY", "SECRET", "instances", "running", "serving"]
 
+KEY = "AKIATESTTESTTESTTEST"
 SECRET = "the-secret-of-the-tests"
 
 
@@ -26,7 +27,7 @@ def serving() -> Iterator[StandIn]:
     with StandIn.serving(
         "tests.clouds.ec2_server",
         AWS_ENDPOINT_URL="URL",
-        AWS_ACCESS_KEY_ID="AKIATESTTESTTESTTEST",
+        AWS_ACCESS_KEY_ID=KEY,
         AWS_SECRET_ACCESS_KEY=SECRET,
         AWS_CONFIG_FILE="FOLDER/none",
         AWS_SHARED_CREDENTIALS_FILE="FOLDER/none",

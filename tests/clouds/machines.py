@@ -61,6 +61,11 @@ class Machine:
             )
 
     @property
+    def script_process(self) -> int:
+        """The id of the process that runs the start script."""
+        return self._process.pid
+
+    @property
     def console_file(self) -> Path:
         return self._folder / self.name / "console"
 

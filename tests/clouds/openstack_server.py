@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import uuid
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from tests.clouds.stand_in import Cloud, serve
+import pytest
 
+from tests.clouds.stand_in import Cloud, StandIn, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["PASSWORD", "TOKEN", "serving"]
+
+PASSWORD = "the-password-of-the-tests"
+TOKEN = "the-token-of-the-tests"
 _VERSION = {"id": "v2.1", "status": "CURRENT", "version": "2.90", "min_version": "2.1"}
 
 
+@contextlib.contextmanager
+def serving() -> Iterator[StandIn]:
+    """Serve, with the variables of the environment by which clients find the server and log in."""
+    if find_spec("openstack") is None:
+        pytest.skip("openstacksdk is not installed")
+    with StandIn.serving(
+        "tests.clouds.openstack_server",
+        OS_AUTH_URL="URL/identity/v3",
+        OS_USERNAME="u",
+        OS_PASSWORD=PASSWORD,
+        OS_PROJECT_NAME="p",
+        OS_USER_DOMAIN_NAME="Default",
+        OS_PROJECT_DOMAIN_NAME="Default",
+        OS_REGION_NAME="R",
+    ) as server:
+        yield server
+
+
 class OpenStack(Cloud):
-    """An OpenStack whose password is ``p``."""
+    """An OpenStack that knows one user."""
 
     def answer(
         self, method: str, path: str, query: dict[str, list[str]], body: Any, base: str
@@ -33,7 +62,7 @@ class OpenStack(Cloud):
         version = {"id": "v3.14", "status": "stable", "links": links, "media-types": []}
         if method != "POST":
             return 200, {"version": version}, {}
-        if body["auth"]["identity"]["password"]["user"]["password"] != "p":
+        if body["auth"]["identity"]["password"]["user"]["password"] != PASSWORD:
             return 401, {"error": {"code": 401, "title": "Unauthorized", "message": "The request needs a login."}}, {}
         services = {"identity": "/identity", "compute": "/nova/v2.1", "image": "/glance", "network": "/neutron"}
         catalog = [
@@ -55,7 +84,7 @@ class OpenStack(Cloud):
             "roles": [],
             "catalog": catalog,
         }
-        return 201, {"token": token}, {"X-Subject-Token": "t0"}
+        return 201, {"token": token}, {"X-Subject-Token": TOKEN}
 
     def _named(
         self, kind: str, rest: str, href: str, version: str, facts: dict[str, str]

@@ -86,6 +86,8 @@ class Cloud:
         if not path.exists():
             return None
         found: dict[str, str] = json.loads(path.read_text())
+        if len(self._machines) < int(found["after"]):
+            return None
         path.unlink()
         return found
 
@@ -202,6 +204,6 @@ class StandIn:
         """End an instance, as a cloud does when it needs the machine."""
         (self.folder / f"{instance}.taken").touch()
 
-    def refuse_once(self, **facts: str) -> None:
-        """Refuse the next creation in this way."""
-        (self.folder / "refuse").write_text(json.dumps(facts))
+    def refuse_once(self, after: int = 0, **facts: str) -> None:
+        """Refuse a creation in this way: the next one, or the next one while ``after`` instances are on."""
+        (self.folder / "refuse").write_text(json.dumps({**facts, "after": f"{after}"}))

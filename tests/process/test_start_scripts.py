@@ -55,8 +55,7 @@ def test_an_instance_ends_when_its_script_was_killed(boot: Callable[..., Machine
     machine = boot(f"echo $BASHPID > {tmp_path}/begun; sleep 3600")
     until(lambda: (tmp_path / "begun").exists(), 30, "the command")
     assert not machine.wants_down
-    leader = min(machine.processes(), key=lambda process: process.create_time())
-    os.kill(leader.pid, signal.SIGKILL)
+    os.kill(machine.script_process, signal.SIGKILL)
     until(lambda: machine.wants_down, 30, "the shutdown")
 
 

@@ -13,6 +13,7 @@ from parslab.providers.base import FindsJobs, Job, SubmitError
 from parslab.providers.cloud.aws import AWSProvider
 from parslab.providers.cloud.failures import CloudError, FailureKind, failure
 from parslab.providers.cloud.instances import Instance
+from parslab.providers.cloud.openstack import OpenStackProvider
 from parslab.providers.cloud.runner import OUTPUT_WITHIN, InstanceRunner
 from parslab.records.states import BlockState
 from parslab.testing.conformance.jobs import a_job
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from parslab.providers.cloud.base import CloudProvider
     from parslab.providers.cloud.instances import InstanceRequest
 
 RUNNING = BlockState.running
@@ -227,9 +229,22 @@ def test_a_run_folder_that_is_gone(at: Setting, tmp_path: Path) -> None:
         at.runner.submit(a_job(tmp_path / "none"))
 
 
-def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AWSProvider, "module", "no_such_package.inside")
-    executor = HighThroughputExecutor(provider=AWSProvider(image_id="ami-1"))
+@pytest.mark.parametrize(
+    ("provider", "says"),
+    [
+        (
+            AWSProvider(image_id="ami-1"),
+            "botocore, which AWSProvider needs, is not installed: pip install 'parslab[aws]'",
+        ),
+        (
+            OpenStackProvider(image="debian", flavor="tiny"),
+            "openstacksdk, which OpenStackProvider needs, is not installed: pip install 'parslab[openstack]'",
+        ),
+    ],
+)
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, provider: CloudProvider, says: str) -> None:
+    monkeypatch.setattr(type(provider), "module", "no_such_package.inside")
+    executor = HighThroughputExecutor(provider=provider)
     with pytest.raises(OptionalModuleMissing) as caught:
         executor.settings()
-    assert str(caught.value) == "botocore, which AWSProvider needs, is not installed: pip install 'parslab[aws]'"
+    assert str(caught.value) == says
