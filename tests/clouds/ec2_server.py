@@ -85,7 +85,7 @@ def main(folder: Path) -> None:
         return ActionResult({"InstanceId": instance, "Timestamp": utcnow(), "Output": output})
 
     # moto's own text is the same for every instance.
-    General.get_console_output = get_console_output  # type: ignore[method-assign]
+    General.get_console_output = get_console_output
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -138,21 +138,21 @@ def files_with(secrets: list[str], folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", ["amazon", "openstack"])
 def test_files_move_to_the_instances_and_no_secret_is_shown(
-    name: str, request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path
+    name: str, amazon: StandIn, openstack: StandIn, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     @python_app
     def double(inputs: Any = (), outputs: Any = ()) -> int:
         with open(inputs[0]) as source, open(outputs[0], "w") as target:
             return target.write(source.read() * 2)
 
-    cloud: StandIn = request.getfixturevalue(name)
-    openstack = OpenStackProvider(image="debian", flavor="tiny", poll_interval=0.5, price_per_hour=0.25, init_blocks=1)
+    priced = OpenStackProvider(image="debian", flavor="tiny", poll_interval=0.5, price_per_hour=0.25, init_blocks=1)
+    cloud, provider = (amazon, aws()) if name == "amazon" else (openstack, priced)
     (tmp_path / "given").write_text("word ")
-    with cloud_run(cloud, sandbox, aws() if name == "amazon" else openstack) as dfk:
+    with cloud_run(cloud, sandbox, provider) as dfk:
         task = double(inputs=[File(tmp_path / "given")], outputs=[File(tmp_path / "made")])
         assert task.result(PATIENCE) == 10
         assert (tmp_path / "made").read_text() == "word word "
-        if name == "openstack":
+        if provider is priced:
             until(lambda: [row.price for row in picture(dfk).blocks] == [0.25], PATIENCE, "the price")
         secrets = secrets_of(dfk)
         shown = f"{dfk!r} {dfk.config!r} {msgspec.json.encode(picture(dfk)).decode()}"
