@@ -104,7 +104,7 @@ def test_ten_instances_of_which_three_are_lost(amazon: StandIn, sandbox: Sandbox
     def working() -> set[str]:
         return {path.name for path in started.iterdir()}
 
-    with aws_run(amazon, sandbox, retries=3, init_blocks=10, spot=True) as dfk:
+    with aws_run(amazon, sandbox, retries=3, init_blocks=0, max_blocks=10, spot=True) as dfk:
         work = python_app(wait_on)
         futures = [work(str(started), str(gate)) for _ in range(30)]
         first = until(lambda: len(found := working()) >= 10 and found, PATIENCE, "ten instances work")
