@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from parslab.clock import steady_time, wall_clock_offset
+from parslab.clock import steady_time, to_wall_time, wall_clock_offset
 from parslab.records.events import OwnJobFound
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _ask(host: Host, job: OwnJob, run: CommandRunner) -> None:
         log.info("%s job %s: its end is not known: %s", job.scheduler, job.number, error)
     else:
         if not answer.status:
-            ends = end_of(job.scheduler, answer.stdout, time.time())
+            ends = end_of(job.scheduler, answer.stdout, to_wall_time(steady_time()))
         if ends is None:
             log.info("%s job %s: its end is not known: %s", job.scheduler, job.number, answer.words())
     host.call_soon(lambda: _report(host, job, ends))
