@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from parslab.app.decorators import bash_app, join_app, python_app
     from parslab.app.joblib_backend import joblib_backend
     from parslab.checkpoints import get_all_checkpoints, get_last_checkpoint
+    from parslab.client.exports import export, query, task_graph
     from parslab.client.futures.app_future import AppFuture, DataFuture
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.client.session import attach, by_value, clear, dfk, handover, load, wait_for_current_tasks
@@ -102,6 +103,7 @@ __all__ = [
     "by_value",
     "clear",
     "dfk",
+    "export",
     "get_all_checkpoints",
     "get_last_checkpoint",
     "handover",
@@ -112,9 +114,11 @@ __all__ = [
     "load",
     "progress",
     "python_app",
+    "query",
     "register_future_type",
     "set_file_logger",
     "set_stream_logger",
+    "task_graph",
     "wait_for_current_tasks",
 ]
 
@@ -160,6 +164,7 @@ _WHERE = {
     "by_value": "parslab.client.session",
     "clear": "parslab.client.session",
     "dfk": "parslab.client.session",
+    "export": "parslab.client.exports",
     "get_all_checkpoints": "parslab.checkpoints",
     "get_last_checkpoint": "parslab.checkpoints",
     "handover": "parslab.client.session",
@@ -170,9 +175,11 @@ _WHERE = {
     "load": "parslab.client.session",
     "progress": "parslab.jupyter.progress.show",
     "python_app": "parslab.app.decorators",
+    "query": "parslab.client.exports",
     "register_future_type": "parslab.serialize.future_types",
     "set_file_logger": "parslab.parsl.api.logs",
     "set_stream_logger": "parslab.parsl.api.logs",
+    "task_graph": "parslab.client.exports",
     "wait_for_current_tasks": "parslab.client.session",
 }
 

@@ -72,6 +72,12 @@ def test_a_run_is_reported_while_it_lives_and_after_it_was_killed(sandbox: Sandb
         alive = reported(sandbox)
         assert alive["run"]["status"] == "running"
         assert alive["critical_path"]["length"] >= 1
+        lines = parslab(sandbox, "export", facts["run"]).splitlines()
+        assert [(task["app"], task["depends_on"]) for task in map(json.loads, lines)] == [
+            ("add", []),
+            ("add", [0]),
+            ("fail", []),
+        ]
         os.kill(facts["pid"], signal.SIGKILL)
         script.popen.kill()
         until(is_gone(facts["pid"]))
@@ -79,6 +85,8 @@ def test_a_run_is_reported_while_it_lives_and_after_it_was_killed(sandbox: Sandb
     assert found["run"]["status"] == "lost"
     assert found["failures"][0]["error"] == "ValueError: no"
     assert sorted(path.suffix for path in (sandbox.root / "out").iterdir()) == [".html", ".json"]
+    trace = json.loads(parslab(sandbox, "export", facts["folder"], "-f", "trace"))
+    assert sorted(event["name"] for event in trace["traceEvents"] if event["ph"] == "X") == ["add", "add", "fail"]
 
 
 def test_a_run_of_parsl_is_imported_and_reported(sandbox: Sandbox) -> None:

@@ -60,7 +60,7 @@ SIDEWAYS = {
 PARTS = {
     "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "files", "network", "graph"),
     "client": ("", "handle", "local", "reproducer", "calls", "transport", "process", "futures"),
-    "monitoring": ("parsl_database", "report", "", "view", "store", "failures"),
+    "monitoring": ("parsl_database", "report", "export", "", "view", "store", "failures"),
     "remote": ("manager", "files", "pool", "software", "worker", ""),
     "providers": ("batch", "ssh", "cloud", ""),
 }

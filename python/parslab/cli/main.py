@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _doctor_words(words.add_parser("doctor", help="try a configuration step by step, and say what is wrong"))
     _report_words(words.add_parser("report", help="write a page and a JSON summary of a run"))
+    _export_words(words.add_parser("export", help="write the tasks of a run for other programs"))
     _import_words(words.add_parser("import-monitoring", help="read the runs in a monitoring database of Parsl"))
     _usage_words(words.add_parser("usage", help="show what usage reports would tell; they are off by default"))
     _migrate_words(words.add_parser("migrate", help="what differs for programs that were written for Parsl"))
@@ -95,6 +96,16 @@ def _report_words(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of the summary instead")
     parser.set_defaults(call=_report)
+
+
+def _export_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", default="", metavar="RUN", help="a live run, or the folder of any; the newest"
+    )
+    kinds = "jsonl or csv: a line for each task; dot or mermaid: the graph; trace: for ui.perfetto.dev"
+    parser.add_argument("-f", "--format", default="jsonl", metavar="FORMAT", help=kinds)
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="where to write; without it: stdout")
+    parser.set_defaults(call=_export)
 
 
 def _import_words(parser: argparse.ArgumentParser) -> None:
@@ -197,6 +208,12 @@ def _report(options: argparse.Namespace) -> None:
         report.show_schema()
     else:
         report.write(options.run, options.output)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from parslab.client.exports import export
+
+    export(options.run, options.format, options.output or sys.stdout)
 
 
 def _import(options: argparse.Namespace) -> int:

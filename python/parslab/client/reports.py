@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parslab.client.process.connection_file import find_runs
-from parslab.client.reattach import live_run
+from parslab.client.run_database import database_and_folder
 from parslab.monitoring.report.writing import write_report
-from parslab.monitoring.store.reader import database_of
 
 if TYPE_CHECKING:
     from parslab.monitoring.report.writing import WrittenReport
@@ -32,12 +31,7 @@ def report_of(run: str, output: str) -> WrittenReport:
     ConfigurationError
         There is no such run, its database cannot be read, or the folder cannot be written.
     """
-    place = Path(run).expanduser() if run else None
-    if place is not None and place.is_file():
-        folder, database = place.parent, place
-    else:
-        folder = place if place is not None and place.is_dir() else Path(live_run(run).run_dir)
-        database = database_of(folder)
+    database, folder = database_and_folder(run)
     return write_report(database, Path(output).expanduser() if output else folder, _is_alive(folder))
 
 
