@@ -117,8 +117,10 @@ def _restart_until(manager: Manager, invitation: ManagerInvitation, until: float
     """Return until when another manager may look for the DataFlowKernel in place of this one; 0 if none shall."""
     if manager.reconnect:
         return (manager.succession.lost_at or time.monotonic()) + invitation.reconnect_for
-    # The DataFlowKernel was killed again before it accepted this manager.
-    return until if manager.never_accepted else 0.0
+    if not manager.never_accepted:
+        return 0.0
+    # The DataFlowKernel was killed before it accepted this manager; if again, the time does not begin anew.
+    return until or time.monotonic() + invitation.reconnect_for
 
 
 def _after(manager: Manager, status: int, path: str, block: str, *, until: float, files: NodeFileService | None) -> int:
