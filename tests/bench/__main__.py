@@ -76,6 +76,7 @@ def main() -> int:
     host = machine()
     count = asked.runs or (1 if asked.quick else 3)
     runs: list[Figures] = []
+    sources: dict[str, str] = {}
     with scratch() as folder:
         for run in range(count):
 
@@ -85,20 +86,28 @@ def main() -> int:
             bench = Bench(QUICK if asked.quick else FULL, not asked.floors, folder, say)
             figures: Figures = {}
             for measure in measures:
-                figures |= MEASURES[measure](bench, run)
+                found = MEASURES[measure](bench, run)
+                sources |= dict.fromkeys(found, measure)
+                figures |= found
             runs.append(figures)
-    found = lines(runs)
-    report = {"machine": host, "quick": asked.quick, "rows": [line.as_json() for line in found], "runs": runs}
+    rows = lines(runs)
+    report = {
+        "machine": host,
+        "quick": asked.quick,
+        "rows": [line.as_json() for line in rows],
+        "runs": runs,
+        "sources": sources,
+    }
     if asked.json is None or str(asked.json) != "-":
         print(f"Python {host['python']}, {host['cores']} cores, {host['platform']}, medians of {count} runs\n")
-        print(table(found))
+        print(table(rows))
     if asked.json is not None:
         text = json.dumps(report, indent=1)
         if str(asked.json) == "-":
             print(text)
         else:
             asked.json.write_text(text + "\n")
-    return int(asked.check and any(line.ok is False for line in found))
+    return int(asked.check and any(line.ok is False for line in rows))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 ROOM = 2.0
 """How far beyond its bound a figure may be here."""
 
+AGAIN = 3
+"""How often a measure with a figure beyond its room is taken again; the figure has to miss each time."""
+
 MORE_ROOM = {
     # A slow moment of the machine is all it takes among 300 calls.
     "latency.parslab_p99": 6.0,
+    # Each link wakes two sleeping processes: where a virtual machine shares its cores, that is dearer than the relay.
+    "chain.2.link": 3.0,
     # Too few tasks for a straight line: free lists still grow.
     "memory.parslab.dropped.bytes": 10.0,
     "memory.parslab.kept.bytes": 3.0,
@@ -48,20 +53,39 @@ def beyond(row: dict[str, object]) -> float:
     return value / limit if sign == "<=" else limit / value
 
 
-@pytest.mark.bench
-@pytest.mark.slow
-@pytest.mark.timeout(420)  # two minutes of which most is waiting until processes are quiet; the bounds are the table's
-def test_a_small_run_stays_near_its_bounds(tmp_path: Path) -> None:
-    path = tmp_path / "bench.json"
-    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(path)]
+def small_run(path: Path, *measures: str) -> tuple[dict[str, Any], str]:
+    """Run the command; return its report and the table that it prints."""
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(path), *measures]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    report = json.loads(path.read_text())
+    return json.loads(path.read_text()), done.stdout
+
+
+def far_beyond(report: dict[str, Any]) -> dict[str, float]:
+    """The figures of a report that are farther beyond their bounds than a busy machine explains."""
+    found = {row["figure"]: beyond(row) for row in report["rows"] if row["bound"]}
+    return {figure: factor for figure, factor in found.items() if factor > MORE_ROOM.get(figure, ROOM)}
+
+
+@pytest.mark.bench
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # two minutes each time, of which most is waiting until processes are quiet
+def test_a_small_run_stays_near_its_bounds(tmp_path: Path) -> None:
+    """What misses its bound is measured again: other programs slow some moments down, a fault slows all of them."""
+    report, printed = small_run(tmp_path / "bench.json")
     bounded = [row for row in report["rows"] if row["bound"]]
     assert {row["figure"] for row in bounded} == {row.figure for row in ROWS if row.bound and not row.full}
-    assert all(row["title"] in done.stdout for row in bounded)
-    missed = {row["figure"]: beyond(row) for row in bounded if beyond(row) > MORE_ROOM.get(row["figure"], ROOM)}
-    assert not missed, done.stdout
+    assert set(MORE_ROOM) <= {row["figure"] for row in bounded}
+    assert all(row["title"] in printed for row in bounded)
+    missed = far_beyond(report)
+    for attempt in range(AGAIN):
+        if not missed:
+            break
+        measures = sorted({report["sources"][figure] for figure in missed})
+        repeated, again = small_run(tmp_path / f"bench-{attempt}.json", *measures)
+        printed += again
+        missed = {figure: factor for figure, factor in far_beyond(repeated).items() if figure in missed}
+    assert not missed, printed
 
 
 def test_floors_are_measured_without_parslab() -> None:

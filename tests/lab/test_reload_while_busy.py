@@ -1,4 +1,4 @@
-"""A page is reloaded while its run has 20,000 tasks to do: the panel is live soon, and the page stays smooth."""
+"""A page is reloaded while its run has 20,000 tasks to do, or more: it is live soon, and stays smooth."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ LONG_TASK = 200.0
 
 BUSY = """
 futures = []
-for _ in range(20_000):
-    futures.append(nap(0.001, *futures[-40:-30:5]))
+def submit(count):
+    for _ in range(count):
+        futures.append(nap(0.001, *futures[-40:-30:5]))
+submit(20_000)
 while not os.path.exists({gate!r}):
     sum(range(1000))
+    if futures[-10_000].done():
+        submit(2000)
 """
+"""The run stays busy however long the browser takes."""
 
 WATCH = """
 window.longTasks = [];
@@ -72,7 +77,6 @@ def test_a_page_that_is_reloaded_is_live_and_smooth_at_once(lab: Lab, loaded: No
         other.panel.show("Overview")
         expect(counter).not_to_have_attribute("data-count", done)
         assert cell.ended is None
-        assert done != "20000"
         connected, live = other.page.evaluate("[window.connectedAt, window.liveAt]")
         tasks = other.page.evaluate("window.longTasks.map(task => [task.startTime, task.duration])")
     finally:
@@ -80,7 +84,7 @@ def test_a_page_that_is_reloaded_is_live_and_smooth_at_once(lab: Lab, loaded: No
         gate.touch()
     longest = max((duration for start, duration in tasks if start >= connected), default=0.0)
     measured.append(
-        f"reload while 20,000 tasks run: connected after {connected / 1000:.2f} s, "
+        f"reload while a run is busy: connected after {connected / 1000:.2f} s, "
         f"live {(live - connected) / 1000:.2f} s later, longest task since then {longest:.0f} ms"
     )
     assert live - connected <= HOLD_BACK + DELAY, measured[-1]
