@@ -140,6 +140,8 @@ class Lab:
         self.page.goto(f"{self.address}/tree/{notebook.path}", timeout=OPENING * 1000)
         self.wait_until_ready()
         until(lambda: notebook.path in self.drive("books"), "the notebook is open again")
+        # The workspace may open it before the address does; the address would open it again after a test closed it.
+        until(lambda: self.page.evaluate("window.drive.addressed"), "the address of the page has been followed")
 
     def theme(self, name: str) -> None:
         """Change the theme, and wait until it is there."""

@@ -5,6 +5,9 @@
 window.drive = {
   finished: {},
 
+  /** Whether JupyterLab has opened the notebook that the address of the page names. */
+  addressed: false,
+
   /** The notebooks that are open. */
   widgets() {
     return [...window.jupyterapp.shell.widgets('main')].filter(widget => widget.content?.model?.cells);
@@ -130,3 +133,16 @@ window.drive = {
     requestAnimationFrame(frame);
   }
 };
+
+{
+  const wait = setInterval(() => {
+    if (window.jupyterapp) {
+      clearInterval(wait);
+      window.jupyterapp.commands.commandExecuted.connect((_, { id, result }) => {
+        if (id === 'filebrowser:open-path') {
+          void result.finally(() => (window.drive.addressed = true));
+        }
+      });
+    }
+  }, 5);
+}
