@@ -29,8 +29,6 @@ AGAIN = 3
 MORE_ROOM = {
     # A slow moment of the machine is all it takes among 300 calls.
     "latency.parslab_p99": 6.0,
-    # Each link wakes two sleeping processes: where a virtual machine shares its cores, that is dearer than the relay.
-    "chain.2.link": 3.0,
     # Too few tasks for a straight line: free lists still grow.
     "memory.parslab.dropped.bytes": 10.0,
     "memory.parslab.kept.bytes": 3.0,
