@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from parslab.config import Config
     from parslab.data_provider.files import File
     from parslab.data_provider.globus_login import GlobusAuth
-    from parslab.executors import HighThroughputExecutor, LowLatencyExecutor, MPIExecutor, ThreadPoolExecutor
+    from parslab.executors import (
+        HighThroughputExecutor,
+        LowLatencyExecutor,
+        MPIExecutor,
+        PoolExecutor,
+        ThreadPoolExecutor,
+    )
     from parslab.executors.containers import Container
     from parslab.jupyter.progress.show import progress
     from parslab.launchers import (
@@ -87,6 +93,7 @@ __all__ = [
     "MpiRunLauncher",
     "OpenStackProvider",
     "PBSProProvider",
+    "PoolExecutor",
     "SSHProvider",
     "SimpleLauncher",
     "SingleNodeLauncher",
@@ -155,6 +162,7 @@ _WHERE = {
     "SlurmProvider": "parslab.providers.batch.slurm",
     "SrunLauncher": "parslab.launchers",
     "SrunMPILauncher": "parslab.launchers",
+    "PoolExecutor": "parslab.executors",
     "ThreadPoolExecutor": "parslab.executors",
     "TorqueProvider": "parslab.providers.batch.torque",
     "WorkQueueExecutor": "parslab.parsl.stand_ins.executors",

@@ -366,7 +366,10 @@ class LostError(ParslabError):
 
 
 class WorkerLost(LostError):
-    """The worker process of the task died, or, with ``pid`` 0, no worker can run the task (Parsl: ``WorkerLost``)."""
+    """The worker process of the task died, or, with ``pid`` 0, no worker can run the task (Parsl: ``WorkerLost``).
+
+    The ``pid`` is -1 where an executor of another library has lost the worker and does not say which it was.
+    """
 
     fields: tuple[str, ...] = ("task", "how", "host", "pid", "stderr_tail", "reason")
     task: int
@@ -380,6 +383,8 @@ class WorkerLost(LostError):
     def __str__(self) -> str:
         if not self.pid:
             return f"Task {self.task} was not run: {self.how}"
+        if self.pid < 0:
+            return f"The worker of task {self.task} {self.how}"
         tail = f"; its last words:\n{self.stderr_tail}" if self.stderr_tail else ""
         return f"The worker of task {self.task} (host {self.host}, pid {self.pid}) {self.how}{tail}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import subprocess
@@ -27,6 +28,11 @@ def workers_there(kernel: DataFlowKernel) -> list[panel.WorkerRow]:
     answer = kernel.ask(panel.SnapshotRequest())
     assert isinstance(answer, panel.Snapshot)
     return [row for row in answer.workers if row.state in ("idle", "busy")]
+
+
+def two_processes() -> concurrent.futures.Executor:
+    """The executor of somebody else."""
+    return concurrent.futures.ProcessPoolExecutor(2)
 
 
 class TestLowLatencyExecutor(ExecutorSuite):
@@ -108,3 +114,17 @@ class TestHighThroughputExecutorOverTcp(ExecutorSuite):
     def executor(self) -> Executor:
         provider = parslab.LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)
         return parslab.HighThroughputExecutor(max_workers_per_node=1, provider=provider, address="127.0.0.1")
+
+
+class TestPoolExecutor(ExecutorSuite):
+    """A process pool of Python, which a helper process of this host keeps."""
+
+    def executor(self) -> Executor:
+        return parslab.PoolExecutor(two_processes)
+
+
+class TestPoolExecutorWithThreads(ExecutorSuite):
+    """A thread pool in the helper process: its tasks cannot get signals."""
+
+    def executor(self) -> Executor:
+        return parslab.PoolExecutor(lambda: concurrent.futures.ThreadPoolExecutor(2))

@@ -15,8 +15,16 @@ from parslab.executors.threads import ThreadPoolExecutor
 if TYPE_CHECKING:
     from parslab.executors.high_throughput import HighThroughputExecutor
     from parslab.executors.mpi import MPIExecutor
+    from parslab.executors.pool import PoolExecutor
 
-__all__ = ["Executor", "HighThroughputExecutor", "LowLatencyExecutor", "MPIExecutor", "ThreadPoolExecutor"]
+__all__ = [
+    "Executor",
+    "HighThroughputExecutor",
+    "LowLatencyExecutor",
+    "MPIExecutor",
+    "PoolExecutor",
+    "ThreadPoolExecutor",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -29,6 +37,10 @@ def __getattr__(name: str) -> Any:
         from parslab.executors.mpi import MPIExecutor
 
         return MPIExecutor
+    if name == "PoolExecutor":
+        from parslab.executors.pool import PoolExecutor
+
+        return PoolExecutor
     from parslab.plugins import EXECUTORS, find_plugin
 
     plugin = find_plugin(EXECUTORS, name, Executor)

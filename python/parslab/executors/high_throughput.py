@@ -40,7 +40,7 @@ from parslab.providers.user_provider import portable
 from parslab.records.executor_settings import HighThroughputSettings, ManagerSettings, ProviderSettings
 from parslab.records.mpi import LAUNCHERS
 
-__all__ = ["HighThroughputExecutor", "Workers"]
+__all__ = ["HighThroughputExecutor", "Workers", "provider_settings"]
 
 # Parsl has modules below this one; a module with a path is a package, below which Python looks for them.
 __path__: list[str] = []
@@ -380,7 +380,7 @@ class HighThroughputExecutor(Executor):
             )
         return HighThroughputSettings(
             label=self.label,
-            provider=_provider_settings(portable(self.provider)),
+            provider=provider_settings(portable(self.provider)),
             manager=self._manager_settings(),
             address=address,
             port=self.port,
@@ -417,7 +417,8 @@ class HighThroughputExecutor(Executor):
         )
 
 
-def _provider_settings(provider: Provider) -> ProviderSettings:
+def provider_settings(provider: Provider) -> ProviderSettings:
+    """Return what the DataFlowKernel process needs to know of a provider."""
     provider.require()
     return ProviderSettings(
         description=encoded(provider),

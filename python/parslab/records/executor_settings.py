@@ -24,6 +24,7 @@ else:
 
 __all__ = [
     "EncodedDescription",
+    "EngineSettings",
     "ExecutorSettings",
     "HighThroughputSettings",
     "Json",
@@ -94,6 +95,15 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """GB of memory of each node; None where the provider does not say."""
 
 
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """An executor that others keep, on which a manager runs its tasks instead of on workers of its own."""
+
+    factory: str
+    """The pickle of the function that makes the executor, in base64."""
+    workers: _Several | None = None
+    """How many tasks it runs at a time; None: as many as it says."""
+
+
 class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The options of an executor that its managers need; they are part of each invitation."""
 
@@ -120,6 +130,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The container that the workers run in."""
     mpi_launcher: Literal["", "mpiexec", "srun", "aprun"] = ""
     """What starts the ranks of MPI tasks, to which the managers give the nodes of their block; empty: no MPI tasks."""
+    engine: EngineSettings | None = None
+    """What runs the tasks; None: workers of the manager."""
 
 
 class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="high_throughput"):

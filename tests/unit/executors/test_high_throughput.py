@@ -99,6 +99,7 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             "requirements": [],
             "container": None,
             "mpi_launcher": "",
+            "engine": None,
         },
         "reconnect_for": 30.0,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,15 @@ class LocalManagerLink:
         """Close an attached connection at once: nobody is at the other end."""
         self._loop.forget(self._stream)
         self._stream.close()
+
+    def let_go(self) -> None:
+        """Close the connection in a child process, which must not keep it open when this process dies."""
+        # Another file takes its number: Python's object still has it, and would close a later file in its place.
+        descriptor = self._stream.fileno()
+        if descriptor >= 0:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nothing, descriptor)
+            os.close(nothing)
 
     def close(self) -> None:
         """Send the remaining messages, for a second at most, and close the connection."""
@@ -234,6 +244,9 @@ class ManagerLink:
                 self.over = self.over or "the connection to the DataFlowKernel broke"
             else:
                 self.over = f"{self.address} does not take the keys of this run"
+
+    def let_go(self) -> None:
+        """Do nothing: a child process cannot use the sockets of ZeroMQ, and ends with this one."""
 
     def drop(self) -> None:
         """Close an attached connection at once: nobody is at the other end."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from parslab.clock import set_anchor
 from parslab.cores import usable_cores
 from parslab.errors import ConfigurationError
+from parslab.remote.manager.engine_host import end_at_once, import_path, leave_children_alone, made_engine
 from parslab.remote.manager.leave_reason import leave_reason
 from parslab.remote.manager.link import LocalManagerLink, ManagerLink
 from parslab.remote.manager.manager import Manager
@@ -28,7 +29,7 @@ from parslab.remote.manager.pinning import notice, plan
 from parslab.remote.manager.sampling import Sampler, usable_memory
 from parslab.remote.manager.successor import Succession
 from parslab.remote.pool.processes import adopt_orphans, collect_orphans, end_orphans
-from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun, source_folders
+from parslab.remote.pool.worker_start import ProcessPlan, WorkerRun
 from parslab.version import version
 from parslab.wire.descriptors import raise_limit, restore_limit
 from parslab.wire.invitations import RunOver
@@ -37,6 +38,7 @@ from parslab.wire.messages.manager import ManagerHello
 
 if TYPE_CHECKING:
     from parslab.records.mpi import MpiNode
+    from parslab.remote.engines.engine import Engine
     from parslab.remote.files.service import NodeFileService
     from parslab.wire.invitations import ManagerInvitation
 
@@ -79,12 +81,18 @@ def main(path: str, block: str) -> int:
 
 def _run(path: str, block: str, until: float) -> int:
     files: NodeFileService | None = None
+    engine: Engine | None = None
     try:
+        # Before the connection, on which the DataFlowKernel soon expects a hello with the number of workers.
+        engine = made_engine(path)
         invitation, link, name = meet(path, block, until - time.monotonic() if until else _PATIENCE)
         if isinstance(link, LocalManagerLink):  # the same host shares one monotonic clock, which an anchor requires
             set_anchor(invitation.clock)
         files = _file_service(invitation, name)
-        manager = _prepare(invitation, block, name, files, path)
+        if engine is None:
+            manager = _prepare(invitation, block, name, files, path)
+        else:
+            manager = _with_engine(invitation, block, name, engine, path)
     except RunOver as over:
         log.info("the run is over: %s", over)
         return 0
@@ -95,7 +103,10 @@ def _run(path: str, block: str, until: float) -> int:
         # A manager that lost its run has not failed; one that never found it has, and its block counts as not started.
         return 0 if until else 2
     status = _serve(manager, link, Sampler(), files)
-    return _after(manager, status, path, block, until=_restart_until(manager, invitation, until), files=files)
+    status = _after(manager, status, path, block, until=_restart_until(manager, invitation, until), files=files)
+    if engine is not None:
+        end_at_once(status)
+    return status
 
 
 def _run_folder(path: str) -> str:
@@ -192,24 +203,36 @@ def _prepare(
     hello = _hello(invitation, block, name, workers=len(workers), cores=min(len(cores), usable_cores()), memory=memory)
     if settings.mpi_launcher:
         hello.nodes, hello.mpiexec = nodes, found_mpiexec()
-    folder = _run_folder(invitation_path)
-    path = import_path(invitation)
-    run = WorkerRun(invitation.run, package=invitation.package, path=path, cwd=invitation.cwd, folder=folder)
     # Where the tasks of this node ask for files.
     extra = {} if files is None else files.environment
     plans = [
         ProcessPlan({**w.environment, **extra}, tuple(sorted(w.cores)) if w.cores is not None else None)
         for w in workers
     ]
-    return Manager(
-        hello,
-        run,
-        settings,
-        plans,
-        succession=Succession(
-            partial(meet, invitation_path, block), min(invitation.keep_tasks_for, invitation.reconnect_for)
-        ),
+    run, succession = _run_of(invitation, invitation_path), _succession(invitation, block, invitation_path)
+    return Manager(hello, run, settings, plans, succession=succession)
+
+
+def _with_engine(invitation: ManagerInvitation, block: str, name: str, engine: Engine, invitation_path: str) -> Manager:
+    hello = _hello(invitation, block, name, workers=engine.workers, cores=engine.workers, memory=0)
+    # The engine holds some tasks beyond what its workers run, so that these never wait for a round trip.
+    hello.prefetch = engine.workers
+    run, succession = _run_of(invitation, invitation_path), _succession(invitation, block, invitation_path)
+    return Manager(hello, run, invitation.manager, [], succession=succession, engine=engine)
+
+
+def _run_of(invitation: ManagerInvitation, path: str) -> WorkerRun:
+    return WorkerRun(
+        invitation.run,
+        package=invitation.package,
+        path=import_path(invitation),
+        cwd=invitation.cwd,
+        folder=_run_folder(path),
     )
+
+
+def _succession(invitation: ManagerInvitation, block: str, path: str) -> Succession:
+    return Succession(partial(meet, path, block), min(invitation.keep_tasks_for, invitation.reconnect_for))
 
 
 def _hello(
@@ -234,24 +257,17 @@ def _hello(
     )
 
 
-def import_path(invitation: ManagerInvitation) -> list[str]:
-    """Return the ``sys.path`` of the workers: that of the notebook, adapted if this is another environment."""
-    theirs = invitation.path
-    if invitation.prefix == sys.prefix:
-        return theirs
-    # Installed packages of the notebook may be built for another Python: only its source folders are of use here.
-    own = [os.path.abspath(entry) for entry in sys.path]
-    sources = source_folders(theirs)
-    return [*sources, *(entry for entry in own if entry not in sources)]
-
-
 def _serve(
     manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Sampler, files: NodeFileService | None
 ) -> int:
     # Before the workers start: a signal that arrives meanwhile must end them, too.
     for number in _ENDS:
         signal.signal(number, lambda n, _: _signalled(manager, signal.Signals(n)))
-    manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
+    engine = manager.pool.own_processes
+    if engine:
+        leave_children_alone(link)
+    else:
+        manager.loop.catch(signal.SIGCHLD, lambda: _reap(manager))
     if files is not None:
         files.start()
     manager.pool.start()
@@ -260,7 +276,7 @@ def _serve(
         manager.serve(link, sampler)
     finally:
         manager.close()
-        end_orphans()
+        end_orphans(own_tracker=engine)
         if files is not None:
             # The process that replaces this one finds the contents of the run where they are.
             files.close(run_goes_on=manager.reconnect and not manager.signalled)

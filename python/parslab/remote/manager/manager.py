@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from parslab.records.events import Event
     from parslab.records.executor_settings import ManagerSettings
+    from parslab.remote.engines.engine import Engine
+    from parslab.remote.engines.pool import EnginePool
     from parslab.remote.manager.link import LocalManagerLink, ManagerLink
     from parslab.remote.manager.meeting import Connected
     from parslab.remote.manager.node_tasks import TaskOnNode
@@ -81,6 +83,8 @@ class Manager:
         Returns the time.
     succession
         The way to the next DataFlowKernel, and for how long tasks go on without one; None: they end at once.
+    engine
+        Runs the tasks in place of workers of its own; None: there is none.
 
     Attributes
     ----------
@@ -103,6 +107,7 @@ class Manager:
         clock: Callable[[], float] = steady_time,
         *,
         succession: Succession | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.loop = Loop(self.act, self._log_error)
         self.left = ""
@@ -117,7 +122,8 @@ class Manager:
         self._clock = clock
         self._outbox = Outbox()
         self.tasks = NodeTasks(self._outbox, clock())
-        self.pool = self._make_pool(run, plans)
+        self.pool: WorkerPool[TaskOnNode] | EnginePool[TaskOnNode]
+        self.pool = self._make_pool(run, plans) if engine is None else self._make_engine_pool(run, engine)
         self._link: ManagerLink | LocalManagerLink
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         # Two timers of the same moment would otherwise be compared by their functions, which have no order.
@@ -141,6 +147,14 @@ class Manager:
             tasks=self.tasks,
             on_broken=self._pool_broken,
             software=Software.of(self._settings.requirements, self._settings.container),
+        )
+
+    def _make_engine_pool(self, run: WorkerRun, engine: Engine) -> EnginePool[TaskOnNode]:
+        # Here, because most managers have workers of their own.
+        from parslab.remote.engines.pool import EnginePool
+
+        return EnginePool(
+            self._hello.manager, engine, run=run, host=self, tasks=self.tasks, on_broken=self._pool_broken
         )
 
     # ----- begin and end
@@ -214,7 +228,7 @@ class Manager:
         elif type(event) is NoticeRaised:
             log.warning("%s", event.text)
 
-    def _pool_broken(self, pool: WorkerPool[TaskOnNode]) -> None:
+    def _pool_broken(self, pool: WorkerPool[TaskOnNode] | EnginePool[TaskOnNode]) -> None:
         """Give back the waiting tasks and leave, because no worker can be started on this node."""
         # Another node may run these tasks, so they must not fail here.
         self.tasks.give_back([task for task in pool.queue.take_all() if task.state is TaskState.ready])

@@ -239,6 +239,8 @@ class WorkerPool(Generic[TaskT]):
     ----------
     broken
         Why no worker can be started; empty while the pool works.
+    own_processes
+        Whether another library waits for the child processes of this one: never here.
     """
 
     def __init__(
@@ -274,6 +276,7 @@ class WorkerPool(Generic[TaskT]):
             self.peers,
         )
         self.broken = ""
+        self.own_processes = False
         self._made = 0
         self._stillborn = 0  # workers in a row that died before their hello
         self._failed_starts = 0  # attempts in a row to start a worker process that failed

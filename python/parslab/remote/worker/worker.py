@@ -17,18 +17,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from parslab.clock import steady_time
-from parslab.errors import DeserializationError, SerializationError
 from parslab.records.running import set_running
+from parslab.remote.worker.calls import arguments_of, loaded, packed
 from parslab.remote.worker.children import end_children
 from parslab.remote.worker.process_state import StateNotRestored
-from parslab.serialize.argument_at_fault import argument_at_fault
-from parslab.serialize.failures import failure_of, one_line
-from parslab.serialize.functions import load_function
+from parslab.serialize.failures import failure_of
 from parslab.serialize.import_path import explain_missing
-from parslab.serialize.references import resolving
-from parslab.serialize.shared.values import Mappings, shared, unshared
-from parslab.serialize.values import pack, unpack
-from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, PackedValue
+from parslab.serialize.shared.values import Mappings, shared
+from parslab.wire.messages.base import DefineFunction, Failure, ForgetFunctions, frame_count
 from parslab.wire.messages.worker import NOT_RESTORED, Outcome, RunTask
 from parslab.wire.shared_memory import in_memory
 
@@ -125,7 +121,7 @@ class Worker:
             at = 0
             for message in messages:
                 if type(message) is RunTask:
-                    count = message.frames + sum(map(_frames_of, message.values))
+                    count = message.frames + sum(map(frame_count, message.values))
                     self._todo.append((message, frames[at : at + count] if count else []))
                     at += count
                 elif type(message) is DefineFunction:
@@ -230,56 +226,23 @@ class Worker:
             function = self._load(run.fn, bytes(function))
         if run.environment:
             os.environ.update(run.environment)  # ``ProcessState`` takes them away after the task
-        own = frames[: run.frames]
+        name = self._names[run.fn]
         mappings = Mappings() if frames and self._link.passes_descriptors else None
-        references: resolving | None = None
-        try:
-            if run.values:
-                references = resolving(_Values(run.values, frames[run.frames :], mappings).value)
-                with references:
-                    args, kwargs = unpack(run.args, own, mappings)
-            else:
-                args, kwargs = unpack(run.args, own, mappings)
-        except Exception as error:
-            if references is not None and error is references.path_error:
-                raise  # future["key"]: the value has no such part, which is the error of the user's code
-            explain_missing(error)
-            raise self._not_rebuilt(run, own, references, error) from error
+        args, kwargs = arguments_of(run, frames, name, mappings)
         result = function(*args, **kwargs)
         if type(result) is types.CoroutineType:
             # Here, because it takes longer to load than most tasks run, and few apps are coroutines.
             import asyncio
 
             result = asyncio.run(result)
-        try:
-            inline, plain = pack(result)
-        except SerializationError:  # this error already names the part that cannot be packed
-            raise
-        except Exception as error:
-            what = f"the result of app {self._names[run.fn]} ({type(result).__name__})"
-            raise SerializationError(what, one_line(error)) from error
+        inline, plain = packed(result, name)
         if plain and self._link.passes_descriptors:
             return shared(inline, plain, mappings)
         return inline, plain
 
     def _load(self, fn: int, payload: bytes) -> Callable[..., Any]:
-        try:
-            function = self._codes[fn] = load_function(payload)
-        except Exception as error:
-            explain_missing(error)
-            raise DeserializationError(f"app {self._names[fn]}", one_line(error)) from error
+        function = self._codes[fn] = loaded(payload, self._names[fn])
         return function
-
-    def _not_rebuilt(
-        self, run: RunTask, frames: list[Buffer], references: resolving | None, error: Exception
-    ) -> DeserializationError:
-        """Return the error for arguments that cannot be unpickled."""
-        stream, buffers = unshared(run.args, frames)
-        if not stream:
-            stream, buffers = bytes(buffers[0]), buffers[1:]
-        with references or contextlib.nullcontext():
-            what = argument_at_fault(stream, buffers)
-        return DeserializationError(f"{what} of app {self._names[run.fn]}", one_line(error))
 
     def _failure(self, run: RunTask, error: BaseException) -> Failure:
         explain_missing(error)
@@ -360,36 +323,3 @@ class Worker:
         # The signal may be late: it must hit neither the next task nor the loop of this worker.
         if self.interrupting >= 0 and self.interrupting == self.current:
             raise KeyboardInterrupt
-
-
-class _Values:
-    """The values of the futures that a task's arguments refer to; each is unpickled once."""
-
-    __slots__ = ("_frames", "_known", "_mappings", "_starts", "_values")
-
-    def __init__(self, values: tuple[PackedValue, ...], frames: list[Buffer], mappings: Mappings | None) -> None:
-        self._mappings = mappings
-        self._values = values
-        self._frames = frames
-        self._known: dict[int, Any] = {}
-        self._starts = [0]
-        for value in values:
-            self._starts.append(self._starts[-1] + _frames_of(value))
-
-    def value(self, place: int) -> Any:
-        if place not in self._known:
-            self._known[place] = self._unpack(self._values[place], self._starts[place])
-        return self._known[place]
-
-    def _unpack(self, value: PackedValue, at: int) -> Any:
-        if value.parts is None:
-            return unpack(value.inline, self._frames[at : at + value.frames], self._mappings)
-        parts = []
-        for part in value.parts:
-            parts.append(self._unpack(part, at))
-            at += _frames_of(part)
-        return parts
-
-
-def _frames_of(packed: PackedValue) -> int:
-    return packed.frames if packed.parts is None else sum(map(_frames_of, packed.parts))
