@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from parslab.data_provider.files import File
     from parslab.data_provider.globus_login import GlobusAuth
     from parslab.executors import (
+        ExtremeScaleExecutor,
         HighThroughputExecutor,
         LowLatencyExecutor,
         MPIExecutor,
@@ -78,6 +79,7 @@ __all__ = [
     "DataFlowKernel",
     "DataFlowKernelLoader",
     "DataFuture",
+    "ExtremeScaleExecutor",
     "File",
     "GlobusAuth",
     "GnuParallelLauncher",
@@ -141,6 +143,7 @@ _WHERE = {
     "DataFlowKernel": "parslab.client.handle.dfk",
     "DataFlowKernelLoader": "parslab.parsl.api.loader",
     "DataFuture": "parslab.client.futures.app_future",
+    "ExtremeScaleExecutor": "parslab.executors",
     "File": "parslab.data_provider.files",
     "GlobusAuth": "parslab.data_provider.globus_login",
     "GnuParallelLauncher": "parslab.launchers",

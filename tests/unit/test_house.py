@@ -61,7 +61,7 @@ PARTS = {
     "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "files", "network", "graph"),
     "client": ("", "handle", "local", "reproducer", "calls", "transport", "process", "futures"),
     "monitoring": ("parsl_database", "report", "export", "", "view", "store", "failures"),
-    "remote": ("manager", "engines", "files", "pool", "software", "worker", ""),
+    "remote": ("mpi", "manager", "engines", "files", "pool", "software", "worker", ""),
     "providers": ("batch", "ssh", "cloud", ""),
 }
 """The sub-packages of a package from the top down; "" is its own folder. An import may point down only."""

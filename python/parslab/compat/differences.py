@@ -44,6 +44,7 @@ _MODULES = {
     "usage_tracking.levels": "nothing is sent without usage_address, which has no default",
 }
 _NAMES = {
+    "ExtremeScaleExecutor": "Parsl had it until 2023; a rank that is lost costs its pool, a task that dies its worker",
     "FluxExecutor": _OURS,
     "GlobusComputeExecutor": _NOT_YET,
     "MPIExecutor": "max_workers_per_block has no limit by default; tasks may share a node (`cores`, `num_ranks`)",

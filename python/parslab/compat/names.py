@@ -13,7 +13,7 @@ _INTERNALS = "parslab.parsl.internals"
 _STAND_INS = "parslab.parsl.stand_ins"
 
 _EXECUTORS = {
-    "parslab.executors": "HighThroughputExecutor MPIExecutor ThreadPoolExecutor",
+    "parslab.executors": "ExtremeScaleExecutor HighThroughputExecutor MPIExecutor ThreadPoolExecutor",
     f"{_STAND_INS}.executors": "FluxExecutor GlobusComputeExecutor WorkQueueExecutor",
 }
 _LAUNCHERS = (

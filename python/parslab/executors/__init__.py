@@ -13,12 +13,14 @@ from parslab.executors.low_latency import LowLatencyExecutor
 from parslab.executors.threads import ThreadPoolExecutor
 
 if TYPE_CHECKING:
+    from parslab.executors.extreme_scale import ExtremeScaleExecutor
     from parslab.executors.high_throughput import HighThroughputExecutor
     from parslab.executors.mpi import MPIExecutor
     from parslab.executors.pool import PoolExecutor
 
 __all__ = [
     "Executor",
+    "ExtremeScaleExecutor",
     "HighThroughputExecutor",
     "LowLatencyExecutor",
     "MPIExecutor",
@@ -41,6 +43,10 @@ def __getattr__(name: str) -> Any:
         from parslab.executors.pool import PoolExecutor
 
         return PoolExecutor
+    if name == "ExtremeScaleExecutor":
+        from parslab.executors.extreme_scale import ExtremeScaleExecutor
+
+        return ExtremeScaleExecutor
     from parslab.plugins import EXECUTORS, find_plugin
 
     plugin = find_plugin(EXECUTORS, name, Executor)

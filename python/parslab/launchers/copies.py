@@ -6,7 +6,8 @@ __all__ = ["NODE_NAMES", "background", "joined"]
 
 NODE_NAMES = """\
 node_names() {
-    if [ -n "${PBS_NODEFILE:-}" ]; then sort -u "$PBS_NODEFILE"
+    if [ -n "${PARSLAB_POOL_NODES:-}" ]; then echo "$PARSLAB_POOL_NODES"
+    elif [ -n "${PBS_NODEFILE:-}" ]; then sort -u "$PBS_NODEFILE"
     elif [ -n "${COBALT_NODEFILE:-}" ]; then sort -u "$COBALT_NODEFILE"
     elif [ -n "${PE_HOSTFILE:-}" ]; then awk '{print $1}' "$PE_HOSTFILE" | sort -u
     elif [ -n "${LSB_DJOB_HOSTFILE:-}" ]; then sort -u "$LSB_DJOB_HOSTFILE"
@@ -16,7 +17,8 @@ node_names() {
 }"""
 """A shell function that prints the nodes of a job, one a line, for every scheduler.
 
-The files of some schedulers list a node once for each of its cores, so the function removes repeated names.
+``PARSLAB_POOL_NODES`` holds those of one of the pools that share a job.  The files of some schedulers list a node once
+for each of its cores, so the function removes repeated names.
 """
 
 # ``wait`` without a process number would return 0, whatever the exit statuses are.

@@ -147,6 +147,8 @@ class HighThroughputSettings(msgspec.Struct, frozen=True, kw_only=True, tag_fiel
     hold_after: _Count = 0
     python: str = ""
     """The interpreter that runs the managers; empty means the one of the DataFlowKernel."""
+    mpi_pools: bool = False
+    """Whether a manager is rank 0 of an MPI job, whose other ranks are its workers."""
     reconnect_for: _Period = 30.0
     """Seconds for which a manager that lost the DataFlowKernel looks for its successor, which the client starts."""
 

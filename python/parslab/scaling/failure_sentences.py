@@ -90,12 +90,19 @@ def end_of_output(stderr: str, stdout: str, known: str = "") -> str:
     """Return the end of a job's stderr, or of its stdout if stderr is empty; empty if ``known`` contains it."""
     for path in (stderr, stdout):
         with contextlib.suppress(OSError):
-            text = tail(path)
+            text = _ours(tail(path))
             # A shell begins its messages with the path of the script, which would fill a narrow row of the panel.
             words = last_lines(text.replace(f"{os.path.dirname(path)}/", ""), known)
             if text.strip():
                 return f"its output: {words}" if words else ""
     return ""
+
+
+def _ours(text: str) -> str:
+    """Return the lines that parslab has written to explain a failure, each once; all lines if there are none."""
+    # A starter of ranks says a lot about processes that end, and would hide why they did.
+    lines = dict.fromkeys(line for line in text.splitlines() if re.match(r"(\d+: *)?parslab: ", line))
+    return "\n".join(lines) or text
 
 
 _MISTAKE = r"(?i)not found|no such|error|unable|cannot|could not|denied|unknown|invalid|failed"

@@ -79,6 +79,7 @@ def test_the_settings_are_what_the_kernel_process_reads() -> None:
             "mem_per_node": None,
         },
         "manager_selector": "block_id",
+        "mpi_pools": False,
         "hold_after": 10,
         "python": "/opt/python",
         "manager": {

@@ -97,6 +97,7 @@ from parslab.wire.messages.manager import (
     ToManagerMessage,
     WorkerStateChanged,
 )
+from parslab.wire.messages.ranks import RankSetup, ToRankMessage
 from parslab.wire.messages.worker import (
     ControlMessage,
     InterruptTask,
@@ -187,6 +188,7 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (NodeFileMessage, FetchContent(CONTENT, "htex-0-n2", "it is gone", True)),
     (NodeFileMessage, FetchStopped(CONTENT)),
     (NodeFileMessage, ContentHeld([CONTENT])),
+    (ToRankMessage, RankSetup("exex-0-n1-b2", "0", '{"label": "exex"}', True)),
     (NodeFileMessage, ContentDropped([CONTENT])),
     (NodeFileMessage, StoreFile(2, "/data/out.csv", CONTENT, 0o600)),
     (NodeFileMessage, KeepFile(2, "/data/temporary.csv", CONTENT, 0o600, 7)),
@@ -205,6 +207,7 @@ UNIONS = (
     WorkerControlMessage,
     ManagerMessage,
     ToManagerMessage,
+    ToRankMessage,
     NodeFileMessage,
     ToNodeFileMessage,
 )

@@ -178,7 +178,8 @@ class ManagerService:
         if self.settings.provider.remote:
             command = f'{shlex.quote(python)} -m parslab.remote.manager "$PARSLAB_INVITATION"'
         else:
-            command = f"{python_path_prefix()}{shlex.quote(python)} -m parslab.remote.manager {shlex.quote(str(file))}"
+            module = "parslab.remote.mpi" if self.settings.mpi_pools else "parslab.remote.manager"
+            command = f"{python_path_prefix()}{shlex.quote(python)} -m {module} {shlex.quote(str(file))}"
         folder = Path(self.run.run_dir) / "blocks"
         folder.mkdir(exist_ok=True, mode=0o700)
         self.controller = ScalingController(self.settings, self, command, folder, clock=self._host.now)
@@ -613,7 +614,9 @@ class ManagerService:
         """Remove a manager whose connection broke."""
         manager = self._managers.get(identity)
         if manager is not None:
-            self._remove(manager, ManagerSignal.lost, "lost its connection")
+            # Most versions of MPI end rank 0, too, when another rank dies, and it cannot say anything any more.
+            why = ", as it does when a rank of its MPI job has died (the stderr of its block says which)"
+            self._remove(manager, ManagerSignal.lost, f"lost its connection{why if self.settings.mpi_pools else ''}")
 
     def _beat(self) -> None:
         """Send every manager a heartbeat, and remove those that were silent for too long."""

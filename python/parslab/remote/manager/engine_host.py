@@ -16,7 +16,7 @@ from parslab.wire.invitations import read_invitation
 
 if TYPE_CHECKING:
     from parslab.remote.engines.engine import Engine
-    from parslab.remote.manager.link import LocalManagerLink, ManagerLink
+    from parslab.remote.manager.link import DataFlowKernelLink
     from parslab.wire.invitations import ManagerInvitation
 
 __all__ = ["end_at_once", "import_path", "leave_children_alone", "made_engine"]
@@ -74,7 +74,7 @@ def import_path(invitation: ManagerInvitation) -> list[str]:
     return [*sources, *(entry for entry in own if entry not in sources)]
 
 
-def leave_children_alone(link: ManagerLink | LocalManagerLink) -> None:
+def leave_children_alone(link: DataFlowKernelLink) -> None:
     """Have the processes that the engine forks keep neither the signals nor the connection of this manager."""
 
     def in_child() -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import zmq
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from parslab.wire.messages.base import WireMessage
     from parslab.wire.shared_memory import PlainBuffer
 
-__all__ = ["LocalManagerLink", "ManagerLink", "connect_locally"]
+__all__ = ["DataFlowKernelLink", "LocalManagerLink", "ManagerLink", "connect_locally"]
 
 log = logging.getLogger("parslab.manager")
 
@@ -60,6 +60,36 @@ def connect_locally(invitation: ManagerInvitation) -> socket.socket | None:
             log.warning("%s", error)
         return None
     return sock
+
+
+class DataFlowKernelLink(Protocol):
+    """What a manager needs of its connection to the DataFlowKernel, or to whoever stands for it."""
+
+    over: str
+    """Why the connection is over; empty while it is not."""
+    sent: bool
+    """Whether something was sent since the last call of :meth:`receive`, which may have hidden an arrival."""
+
+    def attach(self, loop: Loop, readable: Callable[[], None], watched: Callable[[], None]) -> None:
+        """Have the loop watch the connection."""
+
+    def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
+        """Send a batch; never blocks."""
+
+    def receive(self) -> list[Batch]:
+        """Return every batch that has arrived."""
+
+    def watch(self) -> None:
+        """Set ``over`` if the connection is over."""
+
+    def drop(self) -> None:
+        """Close the connection at once: nobody is at the other end."""
+
+    def let_go(self) -> None:
+        """Close this process's copy of the connection, which belongs to its parent."""
+
+    def close(self) -> None:
+        """Send the remaining messages, for a second at most, and close the connection."""
 
 
 class LocalManagerLink:

@@ -21,7 +21,7 @@ from parslab.cores import usable_cores
 from parslab.errors import ConfigurationError
 from parslab.remote.manager.engine_host import end_at_once, import_path, leave_children_alone, made_engine
 from parslab.remote.manager.leave_reason import leave_reason
-from parslab.remote.manager.link import LocalManagerLink, ManagerLink
+from parslab.remote.manager.link import LocalManagerLink
 from parslab.remote.manager.manager import Manager
 from parslab.remote.manager.meeting import Unreachable, meet
 from parslab.remote.manager.mpi_nodes import for_mpi, found_mpiexec, found_nodes
@@ -40,13 +40,22 @@ if TYPE_CHECKING:
     from parslab.records.mpi import MpiNode
     from parslab.remote.engines.engine import Engine
     from parslab.remote.files.service import NodeFileService
+    from parslab.remote.manager.link import DataFlowKernelLink
     from parslab.wire.invitations import ManagerInvitation
 
-__all__ = ["main"]
+__all__ = [
+    "PATIENCE",
+    "main",
+    "manager_hello",
+    "reading_failed",
+    "run_of",
+    "serve",
+    "succession_of",
+]
 
 log = logging.getLogger("parslab.manager")
 
-_PATIENCE = 20.0
+PATIENCE = 20.0
 """Seconds that the DataFlowKernel may take to answer when a block starts."""
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _AGAIN = "PARSLAB_AGAIN"
@@ -85,7 +94,7 @@ def _run(path: str, block: str, until: float) -> int:
     try:
         # Before the connection, on which the DataFlowKernel soon expects a hello with the number of workers.
         engine = made_engine(path)
-        invitation, link, name = meet(path, block, until - time.monotonic() if until else _PATIENCE)
+        invitation, link, name = meet(path, block, until - time.monotonic() if until else PATIENCE)
         if isinstance(link, LocalManagerLink):  # the same host shares one monotonic clock, which an anchor requires
             set_anchor(invitation.clock)
         files = _file_service(invitation, name)
@@ -99,10 +108,10 @@ def _run(path: str, block: str, until: float) -> int:
     except (Unreachable, ConfigurationError, OSError) as error:
         if files is not None:
             files.close()
-        print(f"parslab: {_words(error, path)}", file=sys.stderr)
+        print(f"parslab: {reading_failed(error, path)}", file=sys.stderr)
         # A manager that lost its run has not failed; one that never found it has, and its block counts as not started.
         return 0 if until else 2
-    status = _serve(manager, link, Sampler(), files)
+    status = serve(manager, link, Sampler(), files)
     status = _after(manager, status, path, block, until=_restart_until(manager, invitation, until), files=files)
     if engine is not None:
         end_at_once(status)
@@ -115,7 +124,8 @@ def _run_folder(path: str) -> str:
     return "" if folder == "/dev/fd" else folder
 
 
-def _words(error: Exception, path: str) -> str:
+def reading_failed(error: Exception, path: str) -> str:
+    """Return why a manager finds no run: what is wrong with its invitation, or why nobody answers."""
     if not isinstance(error, OSError):
         return str(error)
     return (
@@ -200,7 +210,8 @@ def _prepare(
     ignored = notice(settings, pinnable)
     if ignored:
         log.warning("%s", ignored)
-    hello = _hello(invitation, block, name, workers=len(workers), cores=min(len(cores), usable_cores()), memory=memory)
+    own = min(len(cores), usable_cores())
+    hello = manager_hello(invitation, block, name, workers=len(workers), cores=own, memory=memory)
     if settings.mpi_launcher:
         hello.nodes, hello.mpiexec = nodes, found_mpiexec()
     # Where the tasks of this node ask for files.
@@ -209,19 +220,20 @@ def _prepare(
         ProcessPlan({**w.environment, **extra}, tuple(sorted(w.cores)) if w.cores is not None else None)
         for w in workers
     ]
-    run, succession = _run_of(invitation, invitation_path), _succession(invitation, block, invitation_path)
+    run, succession = run_of(invitation, invitation_path), succession_of(invitation, block, invitation_path)
     return Manager(hello, run, settings, plans, succession=succession)
 
 
 def _with_engine(invitation: ManagerInvitation, block: str, name: str, engine: Engine, invitation_path: str) -> Manager:
-    hello = _hello(invitation, block, name, workers=engine.workers, cores=engine.workers, memory=0)
+    hello = manager_hello(invitation, block, name, workers=engine.workers, cores=engine.workers, memory=0)
     # The engine holds some tasks beyond what its workers run, so that these never wait for a round trip.
     hello.prefetch = engine.workers
-    run, succession = _run_of(invitation, invitation_path), _succession(invitation, block, invitation_path)
+    run, succession = run_of(invitation, invitation_path), succession_of(invitation, block, invitation_path)
     return Manager(hello, run, invitation.manager, [], succession=succession, engine=engine)
 
 
-def _run_of(invitation: ManagerInvitation, path: str) -> WorkerRun:
+def run_of(invitation: ManagerInvitation, path: str) -> WorkerRun:
+    """Return what the workers have to know of the run whose invitation has this path."""
     return WorkerRun(
         invitation.run,
         package=invitation.package,
@@ -231,13 +243,15 @@ def _run_of(invitation: ManagerInvitation, path: str) -> WorkerRun:
     )
 
 
-def _succession(invitation: ManagerInvitation, block: str, path: str) -> Succession:
+def succession_of(invitation: ManagerInvitation, block: str, path: str) -> Succession:
+    """Return the way to the next DataFlowKernel of the run."""
     return Succession(partial(meet, path, block), min(invitation.keep_tasks_for, invitation.reconnect_for))
 
 
-def _hello(
+def manager_hello(
     invitation: ManagerInvitation, block: str, name: str, *, workers: int, cores: int, memory: int
 ) -> ManagerHello:
+    """Return the first message of a manager of this process."""
     settings = invitation.manager
     return ManagerHello(
         manager=name,
@@ -257,9 +271,8 @@ def _hello(
     )
 
 
-def _serve(
-    manager: Manager, link: ManagerLink | LocalManagerLink, sampler: Sampler, files: NodeFileService | None
-) -> int:
+def serve(manager: Manager, link: DataFlowKernelLink, sampler: Sampler | None, files: NodeFileService | None) -> int:
+    """Run a manager until it leaves, and end all that it started; return the exit status of this process."""
     # Before the workers start: a signal that arrives meanwhile must end them, too.
     for number in _ENDS:
         signal.signal(number, lambda n, _: _signalled(manager, signal.Signals(n)))

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from parslab.records.executor_settings import ManagerSettings
     from parslab.remote.engines.engine import Engine
     from parslab.remote.engines.pool import EnginePool
-    from parslab.remote.manager.link import LocalManagerLink, ManagerLink
+    from parslab.remote.manager.link import DataFlowKernelLink
     from parslab.remote.manager.meeting import Connected
     from parslab.remote.manager.node_tasks import TaskOnNode
     from parslab.remote.manager.sampling import Sampler
@@ -124,7 +124,7 @@ class Manager:
         self.tasks = NodeTasks(self._outbox, clock())
         self.pool: WorkerPool[TaskOnNode] | EnginePool[TaskOnNode]
         self.pool = self._make_pool(run, plans) if engine is None else self._make_engine_pool(run, engine)
-        self._link: ManagerLink | LocalManagerLink
+        self._link: DataFlowKernelLink
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         # Two timers of the same moment would otherwise be compared by their functions, which have no order.
         self._order = itertools.count()
@@ -159,7 +159,7 @@ class Manager:
 
     # ----- begin and end
 
-    def serve(self, link: ManagerLink | LocalManagerLink, sampler: Sampler | None) -> None:
+    def serve(self, link: DataFlowKernelLink, sampler: Sampler | None) -> None:
         """Work until the DataFlowKernel or a signal ends this manager, or the connection breaks."""
         self._link = link
         self.tasks.sampler = sampler
@@ -296,7 +296,7 @@ class Manager:
         self._spoke = self._clock()
         self._link.send(messages, frames)
 
-    def _beat(self, link: ManagerLink | LocalManagerLink) -> None:
+    def _beat(self, link: DataFlowKernelLink) -> None:
         """Leave a DataFlowKernel that was silent for too long; send a heartbeat if nothing else was sent."""
         if self.succession.search is not None or link is not self._link:
             return  # the next connection beats by itself

@@ -414,9 +414,14 @@ class WorkerPool(Generic[TaskT]):
                     frames.append(payload)
                 messages.append(events.message(task, frames))
                 events.sent(task, now, peer.name)
-                if task.spec is not None and (limit := events.demands(task)[1]) > 0:
-                    self._stops.limit(task, peer, limit, now)
+                if task.spec is not None:
+                    self._limit(task, peer, now)
             self._deliver(peer, messages, frames)
+
+    def _limit(self, task: TaskT, peer: PoolWorker[TaskT], now: float) -> None:
+        """Stop a task that was sent just now when it has run for as long as it may."""
+        if (limit := self._tasks.demands(task)[1]) > 0:
+            self._stops.limit(task, peer, limit, now)
 
     def _deliver(self, peer: PoolWorker[TaskT], messages: list[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send on the data link; if the worker has just died, the reader of the link notices."""

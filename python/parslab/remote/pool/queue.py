@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from parslab.records.software import Software
     from parslab.remote.pool.software_slots import SoftwareSlots
 
-__all__ = ["AHEAD", "PROBE_AFTER", "PoolQueue", "QueuedTask", "RetriedTask", "TaskT", "WorkerSlot", "not_begun"]
+__all__ = [
+    "AHEAD",
+    "PROBE_AFTER",
+    "PoolQueue",
+    "QueuedTask",
+    "RetriedTask",
+    "TaskT",
+    "WorkerSlot",
+    "not_begun",
+    "runs_dry",
+]
 
 AHEAD = 0.004
 """Seconds of work that a worker may hold beyond what it runs."""
@@ -147,7 +157,7 @@ class PoolQueue(Generic[TaskT]):
     def _assign_plain(self, given: list[tuple[WorkerSlot[TaskT], list[TaskT]]], now: float) -> None:
         """Give out tasks up to the first special one."""
         queue = self.tasks
-        free = [s for s in self.slots if s.usable and s.reserved < 0 and _runs_dry(s)]
+        free = self._dry_slots()
         # The emptiest worker first, and shares rounded up: when tasks are few, idle workers get them.
         if len(free) > 1:
             free.sort(key=_load)
@@ -158,6 +168,10 @@ class PoolQueue(Generic[TaskT]):
             taken = self._fill(slot, share, now)
             if taken:
                 given.append((slot, taken))
+
+    def _dry_slots(self) -> list[WorkerSlot[TaskT]]:
+        """Return the plain workers that may get tasks now."""
+        return [s for s in self.slots if s.usable and s.reserved < 0 and runs_dry(s)]
 
     def _assign_special(self, given: list[tuple[WorkerSlot[TaskT], list[TaskT]]], now: float) -> bool:
         """Give out special tasks up to the first plain one; return False if one has to wait for room."""
@@ -187,7 +201,7 @@ class PoolQueue(Generic[TaskT]):
     def _fill_special(self, software: Software, now: float) -> tuple[WorkerSlot[TaskT] | None, list[TaskT]]:
         """Give tasks at the head of the queue to a worker with their software, and reserve its rank for it."""
         assert self._special is not None
-        slot = self._special.choose(software, self.slots, _runs_dry)
+        slot = self._special.choose(software, self.slots, runs_dry)
         if slot is None:
             return None, []
         idle = sum(map(is_free, self.slots))
@@ -222,13 +236,17 @@ class PoolQueue(Generic[TaskT]):
             if worker is None:
                 return None
             first = worker
+        self._occupy(first, others, task, now)
+        return first
+
+    def _occupy(self, first: WorkerSlot[TaskT], others: Iterable[WorkerSlot[TaskT]], task: TaskT, now: float) -> None:
+        """Give a task a slot for itself, and reserve others for it."""
         for slot in others:
             slot.reserved = task.id
         # It counts as long, so that nothing is sent behind it.
         first.last_seen, first.probed, first.expected = now, False, 1.0
         first.inflight[task.id] = task
         task.worker = first
-        return first
 
     def _unreserve(self, slot: WorkerSlot[TaskT], task: int) -> None:
         """Free the ranks that were reserved for a task which ``slot`` does not hold any more."""
@@ -329,7 +347,7 @@ class PoolQueue(Generic[TaskT]):
         return self.slots + self._special.slots if self._special is not None and self._special.slots else self.slots
 
 
-def _runs_dry(slot: WorkerSlot[TaskT]) -> bool:
+def runs_dry(slot: WorkerSlot[TaskT]) -> bool:
     """Return whether a worker has little work left."""
     # Not earlier: a worker that got one task for each outcome would need a message and a wake-up for every task.
     if len(slot.inflight) == 1:
