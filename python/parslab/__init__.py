@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from parslab.data_provider.files import File
     from parslab.data_provider.globus_login import GlobusAuth
     from parslab.executors import (
+        DaskExecutor,
         ExtremeScaleExecutor,
         HighThroughputExecutor,
         LowLatencyExecutor,
@@ -76,6 +77,7 @@ __all__ = [
     "CondorProvider",
     "Config",
     "Container",
+    "DaskExecutor",
     "DataFlowKernel",
     "DataFlowKernelLoader",
     "DataFuture",
@@ -165,6 +167,7 @@ _WHERE = {
     "SlurmProvider": "parslab.providers.batch.slurm",
     "SrunLauncher": "parslab.launchers",
     "SrunMPILauncher": "parslab.launchers",
+    "DaskExecutor": "parslab.executors",
     "PoolExecutor": "parslab.executors",
     "ThreadPoolExecutor": "parslab.executors",
     "TorqueProvider": "parslab.providers.batch.torque",

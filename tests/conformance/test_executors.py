@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import parslab
 from parslab.records import panel
 from parslab.testing.conformance.executors import ExecutorSuite, eventually
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from parslab.client.handle.dfk import DataFlowKernel
     from parslab.executors import Executor
 
+DASK_CLUSTER = """
+import sys
+from distributed import LocalCluster
+with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    print(cluster.scheduler_address, flush=True)
+    sys.stdin.read()
+"""
 PACKAGE = Path(parslab.__file__).parents[1]
 
 
@@ -128,3 +137,25 @@ class TestPoolExecutorWithThreads(ExecutorSuite):
 
     def executor(self) -> Executor:
         return parslab.PoolExecutor(lambda: concurrent.futures.ThreadPoolExecutor(2))
+
+
+class TestDaskExecutor(ExecutorSuite):
+    """A Dask cluster with two workers, which another process keeps for all tests."""
+
+    address = ""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def cluster(cls) -> Iterator[None]:
+        with subprocess.Popen(
+            [sys.executable, "-c", DASK_CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            cls.address = process.stdout.readline().strip()
+            yield
+            process.stdin.close()
+            process.wait(60)
+
+    def executor(self) -> Executor:
+        return parslab.DaskExecutor(self.address)

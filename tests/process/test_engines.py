@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from parslab import DataFlowKernel
 
+pytestmark = pytest.mark.timeout(150)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 

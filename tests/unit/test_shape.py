@@ -68,6 +68,7 @@ ANY_PLACES = {
     "remote/files/service.py:NodeFileService._watch": ZMQ,
     "remote/manager/link.py:ManagerLink.__init__": ZMQ,
     "remote/engines/capture.py": "streams of any kind, which the process of another library has",
+    "remote/engines/dask.py": "clients and futures of Dask, which has no types, and values of users",
     "remote/engines/engine.py": "the executor of another library, and what it returns",
     "remote/engines/interrupts.py": "what Python's signal handlers are, and a call of its C interface",
     "remote/engines/pool.py": "what the executor of another library returns",

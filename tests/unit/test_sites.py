@@ -23,7 +23,17 @@ _OPTION = re.compile(r"^(\s*)# (\w+=.+)$")
 
 
 def test_there_is_one_for_each_kind_of_place() -> None:
-    assert names() == ["laptop", "big_node", "aws", "gridengine", "htcondor", "pbs", "slurm", "ssh_hosts"]
+    assert names() == [
+        "laptop",
+        "big_node",
+        "aws",
+        "dask_cluster",
+        "gridengine",
+        "htcondor",
+        "pbs",
+        "slurm",
+        "ssh_hosts",
+    ]
 
 
 @pytest.mark.parametrize("name", names())
@@ -37,7 +47,7 @@ def test_it_builds_and_travels(name: str) -> None:
         assert msgspec.json.decode(msgspec.json.encode(settings), type=type(settings)) == settings
         assert settings.label == executor.label
         if isinstance(settings, HighThroughputSettings):
-            assert settings.provider.local is (name == "big_node")
+            assert settings.provider.local is (name in ("big_node", "dask_cluster"))
 
 
 @pytest.mark.parametrize("name", names())

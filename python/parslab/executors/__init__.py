@@ -13,12 +13,14 @@ from parslab.executors.low_latency import LowLatencyExecutor
 from parslab.executors.threads import ThreadPoolExecutor
 
 if TYPE_CHECKING:
+    from parslab.executors.dask import DaskExecutor
     from parslab.executors.extreme_scale import ExtremeScaleExecutor
     from parslab.executors.high_throughput import HighThroughputExecutor
     from parslab.executors.mpi import MPIExecutor
     from parslab.executors.pool import PoolExecutor
 
 __all__ = [
+    "DaskExecutor",
     "Executor",
     "ExtremeScaleExecutor",
     "HighThroughputExecutor",
@@ -39,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from parslab.executors.mpi import MPIExecutor
 
         return MPIExecutor
+    if name == "DaskExecutor":
+        from parslab.executors.dask import DaskExecutor
+
+        return DaskExecutor
     if name == "PoolExecutor":
         from parslab.executors.pool import PoolExecutor
 

@@ -22,7 +22,7 @@ from parslab.serialize.pickling import dumps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PoolExecutor"]
+__all__ = ["EngineExecutor", "PoolExecutor"]
 
 
 class _Factory(Option):
@@ -37,7 +37,49 @@ class _Factory(Option):
         return value  # type: ignore[no-any-return]
 
 
-class PoolExecutor(Executor):
+class EngineExecutor(Executor):
+    """Base of the executors that run tasks on those of other libraries; a helper process keeps these."""
+
+    label = Label("engine")
+    workers = Whole(None, low=1)
+    environment = Variables({})
+    storage_access = StorageAccess(None)
+    working_dir = PathText(None)
+
+    def maker(self) -> Callable[[], Any]:
+        """Return what the helper process calls to make the executor."""
+        raise NotImplementedError
+
+    def engine(self) -> EngineSettings:
+        """Return how the helper process makes the executor.
+
+        Raises
+        ------
+        ConfigurationError
+            The function that makes it cannot be pickled.
+        """
+        try:
+            pickled = dumps(self.maker())
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"{type(self).__name__} {self.label}: its factory cannot be sent to the helper process "
+                f"({type(error).__name__}: {error}): make everything that it needs inside the function."
+            ) from error
+        return EngineSettings(factory=base64.b64encode(pickled).decode(), workers=self.workers)
+
+    def settings(self) -> HighThroughputSettings:
+        # An idle executor stays: it may have taken long to start, and costs this host nothing.
+        return HighThroughputSettings(
+            label=self.label,
+            provider=provider_settings(LocalProvider.bare({"min_blocks": 1})),
+            manager=ManagerSettings(environment=dict(self.environment), engine=self.engine()),
+            python=sys.executable,
+        )
+
+
+class PoolExecutor(EngineExecutor):
     """Tasks run on an executor of another library; futures, retries, memoization and the panel are those of parslab.
 
     Any ``concurrent.futures.Executor`` will do: a process pool of Python or loky, ``mpi4py.futures``, executorlib, or
@@ -75,12 +117,8 @@ class PoolExecutor(Executor):
 
     factory = _Factory(None)
     label = Label("pool")
-    workers = Whole(None, low=1)
     provider = Nested(Provider, LocalProvider)
-    environment = Variables({})
     address = Text(None)
-    storage_access = StorageAccess(None)
-    working_dir = PathText(None)
 
     positional: ClassVar[tuple[str, ...]] = ("factory", "label", "workers")
 
@@ -88,32 +126,14 @@ class PoolExecutor(Executor):
         if self.factory is None:
             raise ConfigurationError(f"{type(self).__name__}: factory must be {_Factory.wants}.")
 
-    def engine(self) -> EngineSettings:
-        """Return how the helper process makes the executor.
-
-        Raises
-        ------
-        ConfigurationError
-            The factory cannot be pickled.
-        """
-        try:
-            pickled = dumps(self.factory)
-        except Exception as error:
-            raise ConfigurationError(
-                f"{type(self).__name__} {self.label}: its factory cannot be sent to the helper process "
-                f"({type(error).__name__}: {error}): make everything that it needs inside the function."
-            ) from error
-        return EngineSettings(factory=base64.b64encode(pickled).decode(), workers=self.workers)
+    def maker(self) -> Callable[[], Any]:
+        made: Callable[[], Any] = self.factory
+        return made
 
     def settings(self) -> HighThroughputSettings:
-        provider = provider_settings(self.provider)
-        if self.provider == LocalProvider.bare():
-            # An idle executor stays: it may have taken long to start, and costs this host nothing.
-            provider = msgspec.structs.replace(provider, min_blocks=1)
-        return HighThroughputSettings(
-            label=self.label,
-            provider=provider,
-            manager=ManagerSettings(environment=dict(self.environment), engine=self.engine()),
-            address=None if self.address is None else own_address(self.address, type(self).__name__),
-            python=sys.executable,
-        )
+        settings = super().settings()
+        if self.provider != LocalProvider.bare():
+            settings = msgspec.structs.replace(settings, provider=provider_settings(self.provider))
+        if self.address is not None:
+            settings = msgspec.structs.replace(settings, address=own_address(self.address, type(self).__name__))
+        return settings

@@ -48,7 +48,7 @@ from parslab.wire.messages.manager import (
     TaskSample,
     WorkerStateChanged,
 )
-from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, WorkerReport
+from parslab.wire.messages.worker import Demand, InterruptTask, LeaveWhenDone, Outcome, WorkerReport
 from parslab.wire.shared_memory import moved
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from parslab.records.executor_settings import HighThroughputSettings
     from parslab.remote.pool.pool import TaskEvents
     from parslab.scaling.controller import ScalingController
-    from parslab.wire.messages.base import ForgetFunctions
+    from parslab.wire.messages.base import ForgetFunctions, TaskSpec
     from parslab.wire.messages.manager import HeldTask
     from parslab.wire.run_files import RunSettings
     from parslab.wire.stream import Buffer
@@ -346,6 +346,8 @@ class ManagerService:
                     run.slots = 1 if self._mpi else min(manager.places(task.spec), manager.workers)
                     run.limit = task.spec.max_run_time or 0.0
                     run.software = task.spec.software
+                    if self.settings.manager.engine is not None:
+                        run.demand = _demand(task.spec)
                 messages.append(run)
                 events.sent(task, now, manager.name)
                 if self._mpi is not None:
@@ -462,6 +464,8 @@ class ManagerService:
         # Before any task: the manager reads the batches of a connection in order.
         connection.send([ManagerAccepted(disowned), *([KeepTasks(self._keep_for)] if self._keep_for else ())])
         self._report(manager)
+        if hello.dashboard:
+            self._host.notify("info", f"Executor {self.label} has a dashboard: {hello.dashboard}")
         self.controller.manager_joined(hello.block, hello.manager, hello.host)
 
     def _adopt(self, manager: ConnectedManager, held: Sequence[HeldTask]) -> tuple[tuple[int, int], ...]:
@@ -681,6 +685,12 @@ _HANDLERS: dict[type[WireMessage], Callable[[ManagerService, ConnectedManager, A
     ManagerLeft: ManagerService._left,
     ManagerHello: ManagerService._second_hello,
 }
+
+
+def _demand(spec: TaskSpec) -> Demand | None:
+    """Return what a call asks of an executor of another library; None if it asks for nothing."""
+    asked = Demand(spec.cores, spec.memory, spec.gpus, spec.priority or 0.0)
+    return None if asked == Demand() else asked
 
 
 def _sum(a: BlockLoad, b: BlockLoad) -> BlockLoad:

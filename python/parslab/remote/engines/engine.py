@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from parslab.records.executor_settings import EngineSettings
+    from parslab.wire.messages.worker import Demand
 
 __all__ = ["Engine", "NotBegun"]
 
@@ -45,6 +46,17 @@ class Engine:
     ----------
     settings
         How it is made.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    workers
+        How many calls it runs at a time.
+    memory, gpus
+        The bytes and the accelerators that its workers have together; 0 where it does not say.
+    dashboard
+        The address of its dashboard; empty where it has none.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -55,7 +67,10 @@ class Engine:
         self._why = ""
         self._made = threading.Event()
         self.workers = 1
+        self.memory = self.gpus = 0
+        self.dashboard = ""
         self.name = "executor"
+        self._takes_demands = False
         self._thread = threading.Thread(target=self._run, name="parslab-engine", daemon=True)
 
     def start(self) -> None:
@@ -72,9 +87,12 @@ class Engine:
         if self._why:
             raise ConfigurationError(self._why)
 
-    def submit(self, number: int, args: tuple[Any, ...], ended: Callable[[int, Any], None]) -> None:
+    def submit(
+        self, number: int, args: tuple[Any, ...], ended: Callable[[int, Any], None], demand: Demand | None = None
+    ) -> None:
         """Have the executor run a batch; any thread calls ``ended`` with what it returned or raised."""
-        self._jobs.put(lambda: self._submit(number, args, ended))
+        options = {"demand": demand} if demand is not None and self._takes_demands else {}
+        self._jobs.put(lambda: self._submit(number, args, options, ended))
 
     def cancel(self, number: int) -> None:
         """Cancel a batch if the executor has not begun it; its end is then a ``CancelledError``."""
@@ -110,14 +128,21 @@ class Engine:
             else:
                 self.name = type(made).__name__
                 self.workers = self._settings.workers or _workers_of(made)
+                # Adapters of ours have these.
+                self._takes_demands = bool(getattr(made, "takes_demands", False))
+                self.memory, self.gpus = getattr(made, "memory", 0), getattr(made, "gpus", 0)
+                self.dashboard = getattr(made, "dashboard", "")
+                self.name = getattr(made, "shown_name", self.name)
         except BaseException as error:  # whatever the user's code or the library raises
             self._why = f"its factory raised {one_line(error)}{_place(error)}"
         finally:
             self._made.set()
 
-    def _submit(self, number: int, args: tuple[Any, ...], ended: Callable[[int, Any], None]) -> None:
+    def _submit(
+        self, number: int, args: tuple[Any, ...], options: dict[str, Any], ended: Callable[[int, Any], None]
+    ) -> None:
         try:
-            future = self._executor.submit(run_batch, *args)
+            future = self._executor.submit(run_batch, *args, **options)
         except BaseException as error:
             if is_broken(error):
                 refused = NotBegun(one_line(error))

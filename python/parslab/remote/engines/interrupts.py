@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InterruptibleBatch"]
 
-_PERIOD = 0.1
+_PERIOD = 0.05
 """Seconds between two looks at the pages."""
-_IDLE = 5
+_IDLE = 10
 """Looks without a batch after which the thread ends."""
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from parslab.remote.pool.pool import PoolHost, TaskEvents
     from parslab.remote.pool.worker_start import WorkerRun
     from parslab.wire.messages.base import ForgetFunctions
-    from parslab.wire.messages.worker import RunTask
+    from parslab.wire.messages.worker import Demand, RunTask
     from parslab.wire.stream import Buffer
 
 __all__ = ["EnginePool"]
@@ -135,7 +135,8 @@ class EnginePool(Generic[TaskT]):
             if not self._fits(batch):
                 continue
             batch.row = self._page.take(batch.number)
-            self._engine.submit(batch.number, self._payload(batch), self._ended_somewhere)
+            args, demand = self._payload(batch)
+            self._engine.submit(batch.number, args, self._ended_somewhere, demand)
             for task in batch.tasks.values():
                 self._tasks.sent(task, now, self._name)
         self._look_at = self._look_at or now + _LOOK
@@ -156,15 +157,17 @@ class EnginePool(Generic[TaskT]):
             error = SoftwareError(task.id, str(software), why)
             self._tasks.failed(task, failure_from(error), steady_time(), "")
 
-    def _payload(self, batch: EngineBatch[TaskT]) -> tuple[Any, ...]:
-        """Return the arguments of ``runner.run_batch``."""
+    def _payload(self, batch: EngineBatch[TaskT]) -> tuple[tuple[Any, ...], Demand | None]:
+        """Return the arguments of ``runner.run_batch``, and what the batch asks for."""
         buffers: list[Buffer] = []
         messages: list[RunTask] = [self._tasks.message(task, buffers) for task in batch.tasks.values()]
         functions = {task.fn: self._function(task.fn) for task in batch.tasks.values()}
         described = [function for function, _ in functions.values()]
         buffers += [payload for _, payload in functions.values()]
         head = encode_messages(BatchCall(batch.number, batch.row, self._run, described, messages))  # type: ignore[arg-type]
-        return self._package, self._python, head, [bytes(in_memory(buffer)) for buffer in buffers]
+        frames = [bytes(in_memory(buffer)) for buffer in buffers]
+        # A task that asks for something is alone in its batch.
+        return (self._package, self._python, head, frames), messages[0].demand
 
     def _function(self, fn: int) -> tuple[BatchFunction, bytes]:
         """Return a function with a name that all processes of the engine give to this pickle, and to no other one."""

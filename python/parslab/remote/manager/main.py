@@ -225,9 +225,10 @@ def _prepare(
 
 
 def _with_engine(invitation: ManagerInvitation, block: str, name: str, engine: Engine, invitation_path: str) -> Manager:
-    hello = manager_hello(invitation, block, name, workers=engine.workers, cores=engine.workers, memory=0)
+    hello = manager_hello(invitation, block, name, workers=engine.workers, cores=engine.workers, memory=engine.memory)
     # The engine holds some tasks beyond what its workers run, so that these never wait for a round trip.
     hello.prefetch = engine.workers
+    hello.accelerators, hello.dashboard = engine.gpus, engine.dashboard
     run, succession = run_of(invitation, invitation_path), succession_of(invitation, block, invitation_path)
     return Manager(hello, run, invitation.manager, [], succession=succession, engine=engine)
 

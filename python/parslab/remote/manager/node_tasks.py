@@ -60,8 +60,9 @@ class TaskOnNode:
         self.worker: object | None = None
         self.since = 0.0
         """When its body began, as far as the pool has asked; else 0."""
+        special = run.slots > 1 or run.limit > 0 or run.software is not None or run.demand is not None
         # None for most tasks, so that the queue need not ask for their demands.
-        self.spec: RunTask | None = run if run.slots > 1 or run.limit > 0 or run.software is not None else None
+        self.spec: RunTask | None = run if special else None
 
 
 class NodeTasks:

@@ -278,24 +278,28 @@ class ExecutorSuite:
 
     def test_cancel_while_it_runs(self, kernel: DataFlowKernel, tmp_path: Path) -> None:
         """The future is cancelled at once, or says that it cannot be; the executor continues with other tasks."""
-        gate, begun, late = tmp_path / "gate", tmp_path / "begun", tmp_path / "late"
+        gate, begun, late, ended = (tmp_path / name for name in ("gate", "begun", "late", "ended"))
 
         @parslab.python_app
-        def endless(begun: str, gate: str, late: str) -> None:
+        def endless(begun: str, gate: str, late: str, ended: str) -> None:
             import os
             import time
 
             open(begun, "w").close()
-            while not os.path.exists(gate):
-                time.sleep(0.01)
-            open(late, "w").close()
+            try:
+                while not os.path.exists(gate):
+                    time.sleep(0.01)
+                open(late, "w").close()
+            finally:
+                open(ended, "w").close()
 
-        future = endless(str(begun), str(gate), str(late))
+        future = endless(str(begun), str(gate), str(late), str(ended))
         eventually(begun.exists)
         assert future.cancel() is self.interrupts
         if self.interrupts:
             with pytest.raises(CancelledError):
                 future.result(_LIMIT)
+            eventually(ended.exists)
         touch = self._touch()
         assert [touch(str(tmp_path / str(n)), None).result(_LIMIT) for n in range(4)] == ["touched"] * 4
         gate.touch()

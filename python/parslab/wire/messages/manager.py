@@ -66,6 +66,8 @@ class ManagerHello(WireMessage, tag=91):
     """Whose ``mpiexec`` it has found: ``openmpi``, ``mpich``, or empty."""
     held: tuple[HeldTask, ...] = ()
     """The tasks that it has kept since it lost an earlier DataFlowKernel of the run."""
+    dashboard: str = ""
+    """The address of the dashboard of the executor on which it runs its tasks; empty where there is none."""
 
 
 class ManagerDraining(WireMessage, tag=92):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
+
 from parslab.records.software import Software
 from parslab.wire.messages.base import (
     DefineFunction,
@@ -24,6 +26,7 @@ __all__ = [
     "NOT_RESTORED",
     "STATE_NOT_RESTORED",
     "ControlMessage",
+    "Demand",
     "InterruptTask",
     "LeaveWhenDone",
     "Outcome",
@@ -47,6 +50,18 @@ NOT_RESTORED = "a task changed its process in a way that cannot be undone"
 """The beginning of that line."""
 
 
+class Demand(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What a call asks for, for an executor of another library that divides its resources itself."""
+
+    cores: float = 0.0
+    """0: as many as a worker has."""
+    memory: int = 0
+    """Bytes; 0: as much as a worker has."""
+    gpus: int = 0
+    priority: float = 0.0
+    """The smallest number runs first."""
+
+
 class RunTask(WireMessage, tag=64):
     """Run a task.  Its frames are those of the arguments, then those of ``values`` in order, depth first."""
 
@@ -64,6 +79,8 @@ class RunTask(WireMessage, tag=64):
     """What the manager's worker needs; None: the software of the executor."""
     environment: dict[str, str] | None = None
     """Environment variables that only this task has; None for all tasks but those of MPI."""
+    demand: Demand | None = None
+    """What the call asks for; None where the manager has workers of its own."""
 
 
 class LeaveWhenDone(WireMessage, tag=66):
