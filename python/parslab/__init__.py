@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.pbspro import PBSProProvider
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
+    from parslab.providers.channel.ssh import SSH
     from parslab.providers.cloud.aws import AWSProvider
     from parslab.providers.cloud.openstack import OpenStackProvider
     from parslab.providers.local import LocalProvider
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTO_LOGNAME",
+    "SSH",
     "AWSProvider",
     "AppFuture",
     "AprunLauncher",
@@ -161,6 +163,7 @@ _WHERE = {
     "MpiRunLauncher": "parslab.launchers",
     "OpenStackProvider": "parslab.providers.cloud.openstack",
     "PBSProProvider": "parslab.providers.batch.pbspro",
+    "SSH": "parslab.providers.channel.ssh",
     "SSHProvider": "parslab.providers.ssh.provider",
     "SimpleLauncher": "parslab.launchers",
     "SingleNodeLauncher": "parslab.launchers",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from parslab.providers.batch.commands import CommandHung, CommandResult, run
+from parslab.providers.commands import CommandHung, CommandResult, run
 from parslab.remote.pool.processes import collect_orphans
 
 if TYPE_CHECKING:

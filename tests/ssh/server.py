@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +51,34 @@ Host {name}
     ControlPath none
 """
 
+_FAR = """\
+Host far
+    HostName 127.0.0.1
+    Port {port}
+    HostKeyAlias far
+    User {user}
+    IdentityFile {folder}/key
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile {folder}/known_hosts
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    ControlPath none
+"""
+
+
+def _sshd() -> str:
+    return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") or ""
+
+
+def _answers(port: int, sshd: subprocess.Popen[bytes]) -> bool:
+    """Return whether this sshd serves a port, and nobody else."""
+    while sshd.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as sock:
+            return sock.recv(3) == b"SSH" and sshd.poll() is None
+        time.sleep(0.02)
+    return False
+
 
 @dataclass(frozen=True)
 class SSHServer:
@@ -72,11 +103,9 @@ class SSHServer:
     @classmethod
     def in_folder(cls, folder: Path) -> SSHServer:
         """Make keys and configurations; skip the test where there is no sshd."""
-        import getpass
-
         (folder / "tmp").mkdir()
-        sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if sshd is None or shutil.which("ssh") is None:
+        sshd = _sshd()
+        if not sshd or shutil.which("ssh") is None:
             pytest.skip("no ssh and sshd on this host")
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", exist_ok=True)  # sshd of root wants it
@@ -108,6 +137,45 @@ class SSHServer:
         with open(server.config, "a") as file:
             file.write(_HOST.format(name="behind", sshd=behind, folder=folder, user=getpass.getuser(), key="key"))
         return server
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Have the host ``far``, whose sshd accepts connections: its processes are no descendants of those of ssh."""
+        folder = self.config.parent
+        log = folder / "log-far"
+        for _ in range(10):
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port = probe.getsockname()[1]
+            with open(log, "wb") as errors:
+                sshd = subprocess.Popen(
+                    [
+                        _sshd(),
+                        "-D",
+                        "-e",
+                        "-f",
+                        folder / "sshd-here",
+                        "-o",
+                        f"Port {port}",
+                        "-o",
+                        "ListenAddress 127.0.0.1",
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            try:
+                if _answers(port, sshd):
+                    host_key = (folder / "host_key.pub").read_text()
+                    with open(folder / "known_hosts", "a") as file:
+                        file.write(f"far {host_key}")
+                    with open(self.config, "a") as file:
+                        file.write(_FAR.format(port=port, folder=folder, user=getpass.getuser()))
+                    yield
+                    return
+            finally:
+                sshd.terminate()
+                sshd.wait()
+        pytest.skip(f"sshd does not listen: {log.read_text()[-300:]}")
 
     def files(self) -> list[str]:
         """Return what processes on the hosts have left among temporary files."""

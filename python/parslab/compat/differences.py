@@ -10,7 +10,7 @@ _NOT_RAISED = "parslab never raises it"
 _NO_EFFECT = "accepted, without effect"
 
 _MODULES = {
-    "channels": "accepted with a warning: providers run the commands of this host",
+    "channels": "the user's own ssh logs in, without a password: `SSH(host)` for the provider of a scheduler",
     "configs": "a starting point, as in Parsl: `parslab config list` shows parslab's own",
     "executors.flux": _OURS,
     "executors.globus_compute": _NOT_YET,

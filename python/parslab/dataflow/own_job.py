@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from parslab.dataflow.host import Host
-    from parslab.providers.batch.commands import CommandRunner
+    from parslab.providers.commands import CommandRunner
 
 __all__ = ["OwnJob", "end_of", "look_for_own_job", "own_job"]
 
@@ -113,7 +113,7 @@ def look_for_own_job(host: Host, environment: Mapping[str, str]) -> None:
         _report(host, job, job.ends)
         return
     # Imported here, because most runs need no scheduler.
-    from parslab.providers.batch.commands import run
+    from parslab.providers.commands import run
 
     # A daemon: a scheduler that hangs must not delay the end of the process.
     threading.Thread(target=_ask, args=(host, job, run), name="parslab-own-job", daemon=True).start()

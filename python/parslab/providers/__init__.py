@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from parslab.providers.batch.pbspro import PBSProProvider
     from parslab.providers.batch.slurm import SlurmProvider
     from parslab.providers.batch.torque import TorqueProvider
+    from parslab.providers.channel.ssh import SSH
     from parslab.providers.cloud.aws import AWSProvider
     from parslab.providers.cloud.openstack import OpenStackProvider
     from parslab.providers.local import LocalProvider
     from parslab.providers.ssh.provider import SSHProvider
 
 __all__ = [
+    "SSH",
     "AWSProvider",
     "CobaltProvider",
     "CondorProvider",
@@ -54,6 +56,7 @@ _WHERE = {
     "PBSProProvider": "batch.pbspro",
     "Provider": "base",
     "Runner": "base",
+    "SSH": "channel.ssh",
     "SSHProvider": "ssh.provider",
     "SlurmProvider": "batch.slurm",
     "SubmitError": "base",

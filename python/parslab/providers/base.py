@@ -180,12 +180,6 @@ class Provider(Description):
     worker_init = Text("", empty=True)
     cmd_timeout = Duration(20.0, low=0.1)
 
-    remote: ClassVar[bool] = False
-    """Whether its nodes share no file system with this host.
-
-    Such a provider takes ``Job.invitation`` to its nodes, and gives managers its path there in the environment variable
-    ``PARSLAB_INVITATION``.
-    """
     commands: ClassVar[tuple[str, ...]] = ()
     """Programs of the scheduler that must be on the PATH of this host."""
     positional: ClassVar[tuple[str, ...]] = (
@@ -199,12 +193,21 @@ class Provider(Description):
         "parallelism",
     )
     ignored: ClassVar[dict[str, str]] = {
-        "channel": "the scheduler's commands run on this host: load the run where jobs are submitted",
+        "channel": "only the providers of schedulers run their commands elsewhere",
         "label": "the executor has the label",
         "move_files": "nothing is copied",
         "script_dir": "scripts are kept in the run's folder",
         "tasks_per_node": "the executor decides how many workers each node has",
     }
+
+    @property
+    def remote(self) -> bool:
+        """Return whether its nodes share no file system with this host.
+
+        Such a provider takes ``Job.invitation`` to its nodes, and gives managers its path there in the environment
+        variable ``PARSLAB_INVITATION``.
+        """
+        return False
 
     @property
     def tunnelled(self) -> bool:

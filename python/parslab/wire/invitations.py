@@ -74,6 +74,8 @@ class ManagerInvitation(Invitation, kw_only=True):
     """Seconds for which a manager looks for a restarted DataFlowKernel."""
     keep_tasks_for: float = 0.0
     """Seconds for which its tasks run on meanwhile; 0: they end at once."""
+    relays: list[str] = []
+    """Addresses that lead to the run by way of another host, for where none of its own can be reached."""
 
 
 class RunOver(Exception):

@@ -81,7 +81,7 @@ def test_an_option_with_a_meaning_is_translated(
         (Config, "initialize_logging", False, "logs are always in the run's folder"),
         (Config, "memoizer", Memoizer(), "the DataFlowKernel memoizes"),
         (LocalProvider, "move_files", False, "nothing is copied"),
-        (SlurmProvider, "channel", object(), "the scheduler's commands run on this host"),
+        (LocalProvider, "channel", object(), "only the providers of schedulers run their commands elsewhere"),
     ],
 )
 def test_an_option_without_a_meaning_is_ignored_with_one_warning(
@@ -147,6 +147,7 @@ def test_a_provider_that_parslab_does_not_have_is_described_and_not_loaded() -> 
         Config(executors=[HighThroughputExecutor(provider=provider)]).check_parts()
 
 
-def test_a_channel_to_another_host_gives_one_warning() -> None:
-    with pytest.warns(IgnoredOption, match="the scheduler's commands run on this host"):
-        SlurmProvider(channel=SSHChannel("login.example"))
+def test_a_channel_to_another_host_is_one_for_schedulers_only() -> None:
+    assert SlurmProvider(channel=SSHChannel("login.example")).channel.host == "login.example"
+    with pytest.warns(IgnoredOption, match="only the providers of schedulers"):
+        LocalProvider(channel=SSHChannel("login.example"))

@@ -10,8 +10,8 @@ import pytest
 
 from parslab.clock import wall_clock_offset
 from parslab.dataflow.own_job import OwnJob, _ask, end_of, look_for_own_job, own_job
-from parslab.providers.batch import commands
-from parslab.providers.batch.commands import CommandHung, CommandResult
+from parslab.providers import commands
+from parslab.providers.commands import CommandHung, CommandResult
 from parslab.records.events import OwnJobFound
 from tests.unit.dataflow.fake_host import FakeHost
 

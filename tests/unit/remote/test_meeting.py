@@ -61,7 +61,8 @@ class Network:
 
     def write(self) -> None:
         """Write the invitation (again, as a DataFlowKernel that has just started does)."""
-        write(self.path, {"label": "htex", "addresses": ["one", "two", "three"], "written": len(self.handshakes)})
+        content = {"label": "htex", "addresses": ["one", "two", "three"], "relays": ["by", "way"]}
+        write(self.path, {**content, "written": len(self.handshakes)})
 
     def reachable(self, addresses: Sequence[str], patience: float) -> tuple[str, dict[str, str]]:
         found = [address for address in addresses if address in self.opened]
@@ -94,3 +95,20 @@ def test_an_address_whose_handshake_fails_comes_after_the_others(
     network = Network(monkeypatch, tmp_path / file_name("htex"), ["one", "two"], ["no", "no", "no", ""])
     meet(str(network.path), "0", 5.0)
     assert network.handshakes == ["one", "two", "one", "two"]
+
+
+def test_a_relay_is_for_managers_that_reach_no_address_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(monkeypatch, tmp_path / file_name("htex"), ["two", "way"], [""])
+    meet(str(network.path), "0", 5.0)
+    assert network.handshakes == ["two"]
+    network = Network(monkeypatch, tmp_path / file_name("htex"), ["way"], [""])
+    monkeypatch.setattr("msgspec.structs.replace", lambda invitation, addresses: SimpleNamespace(addresses=addresses))
+    # What else this node connects to the run takes the same way.
+    assert meet(str(network.path), "0", 5.0).invitation.addresses == ["way"]
+    assert network.handshakes == ["way"]
+    # An address of the run that is another host's after all has no handshake, and then comes the relay.
+    network = Network(monkeypatch, tmp_path / file_name("htex"), ["one", "by"], ["no", ""])
+    assert meet(str(network.path), "0", 5.0).invitation.addresses == ["by"]
+    assert network.handshakes == ["one", "by"]

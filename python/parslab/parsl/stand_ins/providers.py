@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from parslab.providers.base import Provider
+from parslab.providers.channel.ssh import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,8 +118,56 @@ class LocalChannel:  # providers.base knows it by its name
         self.options = options
 
 
-class SSHChannel(LocalChannel):
-    """Parsl (until 2024): commands of another host; a provider that gets it warns that it runs them on this host."""
+class SSHChannel(SSH):
+    """Parsl (until 2024): commands of another host; a login host that your own ``ssh`` reaches."""
+
+    positional: ClassVar[tuple[str, ...]] = (
+        "hostname",
+        "username",
+        "password",
+        "script_dir",
+        "envs",
+        "gssapi_auth",
+        "skip_auth",
+        "port",
+        "key_filename",
+        "host_keys_filename",
+    )
+    ignored: ClassVar[dict[str, str]] = {
+        "password": "your own ssh logs in: load a key with ssh-add, or open a connection in a terminal (ControlMaster)",
+        "skip_auth": "your own ssh logs in",
+    }
+    expected: ClassVar[dict[str, Any]] = {"skip_auth": False}
+
+    def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        options = dict(options)
+        given = {name: options.pop(name) for name in tuple(options) if name in _OF_SSH_CHANNEL}
+        found = super().translated(options)
+        if "hostname" in given:
+            user = given.get("username")
+            found["host"] = f"{user}@{given['hostname']}" if user else str(given["hostname"])
+        if given.get("script_dir"):
+            folder = str(given["script_dir"])
+            found["folder"] = folder if folder.startswith(("/", "~/")) else f"~/{folder}"
+        if given.get("envs"):
+            found["init"] = "".join(f"export {name}={shlex.quote(text)}\n" for name, text in given["envs"].items())
+        words = []
+        if given.get("port") not in (None, 22):
+            words += ["-p", str(given["port"])]
+        if given.get("key_filename"):
+            words += ["-i", str(given["key_filename"])]
+        if given.get("host_keys_filename"):
+            words += ["-o", f"UserKnownHostsFile={given['host_keys_filename']}"]
+        if given.get("gssapi_auth"):
+            words += ["-o", "GSSAPIAuthentication=yes"]
+        if words:
+            found["ssh_options"] = (*found.get("ssh_options", ()), *words)
+        return found
+
+
+_OF_SSH_CHANNEL = frozenset(
+    ("hostname", "username", "script_dir", "envs", "gssapi_auth", "port", "key_filename", "host_keys_filename")
+)
 
 
 class OAuthSSHChannel(SSHChannel):
@@ -125,4 +175,4 @@ class OAuthSSHChannel(SSHChannel):
 
 
 class SSHInteractiveLoginChannel(SSHChannel):
-    """Parsl (until 2024): as SSHChannel."""
+    """Parsl (until 2024): as SSHChannel; a connection that you open in a terminal (ControlMaster) may ask you."""

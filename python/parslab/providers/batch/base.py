@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from parslab.description import Duration, Text, Whole
+from parslab.description import Duration, Nested, Text, Whole
 from parslab.errors import ConfigurationError
 from parslab.providers.base import Job, Provider, script_text
 from parslab.providers.batch.scheduler import BatchScheduler
+from parslab.providers.channel.ssh import SSH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,8 @@ class BatchProvider(Provider, BatchScheduler):
         Least seconds between two status commands.
     status_batch_size
         The largest number of jobs that one command names.
+    channel
+        The login host on which the commands of the scheduler run, ``SSH("login.example.org")``; None: this host.
     """
 
     prefix: ClassVar[str] = "#"
@@ -41,6 +44,15 @@ class BatchProvider(Provider, BatchScheduler):
     scheduler_options = Text("", empty=True)
     poll_interval = Duration(10.0)
     status_batch_size = Whole(500, low=1)
+    channel = Nested(SSH)
+
+    @property
+    def remote(self) -> bool:
+        return self.channel is not None
+
+    @property
+    def tunnelled(self) -> bool:
+        return self.channel is not None and self.channel.route == "relay"
 
     def check(self) -> None:
         super().check()
@@ -55,7 +67,11 @@ class BatchProvider(Provider, BatchScheduler):
         # The user's process needs only the description, so it does not load what runs commands.
         from parslab.providers.batch import runner
 
-        return runner.BatchRunner(self)
+        if self.channel is None:
+            return runner.BatchRunner(self)
+        from parslab.providers.channel.login_host import LoginHost
+
+        return runner.BatchRunner(self, place=LoginHost(self.channel, folder))
 
     def directives(self, job: Job) -> list[str]:
         """Return the lines of the script that the scheduler reads, without those of ``scheduler_options``."""
@@ -65,9 +81,13 @@ class BatchProvider(Provider, BatchScheduler):
         """Environment variables that the script sets, so that managers know what they may use."""
         return {}
 
+    def variables(self, job: Job) -> dict[str, str]:
+        """Environment variables that the script of a job sets."""
+        return {**self.settings(), "PARSLAB_INVITATION": job.invitation} if job.invitation else self.settings()
+
     def script(self, job: Job) -> str:
         lines = [*self.directives(job), *directives(self.prefix, self.scheduler_options)]
-        return script_text(self, job, lines, self.settings(), self.redirects, walltime=self.walltime)
+        return script_text(self, job, lines, self.variables(job), self.redirects, walltime=self.walltime)
 
     def files(self, job: Job) -> dict[str, str]:
         return {job.script: self.script(job)}

@@ -108,7 +108,7 @@ class CondorProvider(BatchProvider):
 
     def script(self, job: Job) -> str:
         one = self.replaced(nodes_per_block=1)
-        return script_text(one, job, [], self.settings(), walltime=self.walltime, copies=self.nodes_per_block)
+        return script_text(one, job, [], self.variables(job), walltime=self.walltime, copies=self.nodes_per_block)
 
     def files(self, job: Job) -> dict[str, str]:
         return {job.script: self.script(job), _submit_file(job.script): self.submit_text(job)}

@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import contextlib
 import re
-import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from parslab.atomic_files import write_atomically
-from parslab.providers.base import Job, JobStatus, SubmitError, ended, exit_file, is_transient, not_written
-from parslab.providers.batch.commands import CommandHung, CommandResult, CommandRunner, run
+from parslab.providers.base import Job, JobStatus, SubmitError, ended, exit_file, is_transient
 from parslab.providers.batch.job_status import StuckJob, UnclearJob
+from parslab.providers.commands import CommandHung, CommandResult, CommandRunner, run
+from parslab.providers.place import PlaceUnreachable, ThisHost
 from parslab.records.states import ENDED, BlockState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from parslab.providers.batch.scheduler import BatchScheduler
+    from parslab.providers.place import Place
 
 __all__ = ["PATIENCE", "BatchRunner", "KnownJobs"]
 
@@ -95,6 +95,8 @@ class BatchRunner:
         A monotonic clock.
     known
         The facts about jobs; None means that all runners of the group share one object.
+    place
+        Where the commands run; None means this host, by ``run``.
     """
 
     late_arrival = 30.0
@@ -105,25 +107,27 @@ class BatchRunner:
         run: CommandRunner = run,
         now: Callable[[], float] = time.monotonic,
         known: KnownJobs | None = None,
+        place: Place | None = None,
     ) -> None:
+        self._place = place = place or ThisHost(run)
         self.period = float(scheduler.poll_interval)
-        self.group = scheduler.group()
-        self._scheduler, self._run, self._now = scheduler, run, now
+        self.group = f"{scheduler.group()} {place.group}".strip()
+        self._scheduler, self._run, self._now = scheduler, place.run, now
         self._limit = float(scheduler.cmd_timeout)
         self._known = known or _KNOWN_JOBS.setdefault(self.group, KnownJobs())
 
     # ----- submit
 
     def submit(self, job: Job) -> str:
-        scheduler = self._scheduler
+        scheduler, place = self._scheduler, self._place
         try:
-            for path, text in scheduler.files(job).items():
-                write_atomically(path, text, 0o700)
-        except OSError as error:
-            raise not_written(job, error) from error
-        command = scheduler.submit_command(job.script)
+            there = place.job(job)
+            place.write(job, scheduler.files(there))
+        except PlaceUnreachable as error:
+            raise SubmitError(f"{error}", error.passes) from error
+        command = scheduler.submit_command(there.script)
         try:
-            answer = self._run(command, self._limit, scheduler.submit_input(job.script))
+            answer = place.run(command, self._limit, scheduler.submit_input(there.script))
         # The scheduler may have accepted the job before the command was killed, so it is looked for by its name.
         except CommandHung as error:
             number = self._find(job.name)
@@ -134,20 +138,24 @@ class BatchRunner:
                     "or raise cmd_timeout."
                 ) from error
         except OSError as error:
-            if is_transient(error):
-                words = f"{command[0]} cannot be started on {socket.gethostname()}: {error}."
-                raise SubmitError(words, transient=True) from error
-            raise SubmitError(
-                f"{error} on {socket.gethostname()}: load this where {scheduler.scheduler} can be used, or add its "
-                "folder to PATH."
-            ) from error
+            raise self._not_started(command, error) from error
         else:
             number = self._number(job, command, answer)
         self._known.began(number, job)
         return number
 
+    def _not_started(self, command: list[str], error: OSError) -> SubmitError:
+        if isinstance(error, PlaceUnreachable):
+            return SubmitError(f"{error}", error.passes)
+        if is_transient(error):
+            return SubmitError(f"{command[0]} cannot be started on {self._place.name}: {error}.", transient=True)
+        return SubmitError(
+            f"{error} on {self._place.name}: {self._place.advice.format(scheduler=self._scheduler.scheduler)}."
+        )
+
     def adopt(self, number: str, job: Job) -> None:
         self._known.began(number, job)
+        self._place.adopt(job)
 
     def find(self, name: str) -> str | None:
         command = self._scheduler.find_command(name)
@@ -185,6 +193,7 @@ class BatchRunner:
         # The length of a command line is limited, and some schedulers limit the number of jobs in it.
         for part in _parts(asked, self._scheduler.status_batch_size):
             seen = self._listed(part)
+            self._place.bring([jobs_known.jobs[job] for job in part if job in jobs_known.jobs])
             forgotten = [job for job in part if job not in seen]
             for job in seen:
                 jobs_known.unseen.pop(job, None)
@@ -291,7 +300,8 @@ class BatchRunner:
         return bool(lines) and all(pattern.search(line) for line in lines)
 
     def close(self) -> None:
-        """Do nothing: the runner holds no resources."""
+        """Release what the place of the commands holds; the jobs continue."""
+        self._place.close()
 
 
 def _parts(jobs: list[str], size: int) -> Iterator[list[str]]:

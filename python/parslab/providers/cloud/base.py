@@ -55,13 +55,16 @@ class CloudProvider(Provider):
     notebook_address = Text(None)
     poll_interval = Duration(10.0)
 
-    remote: ClassVar[bool] = True
     module: ClassVar[str] = ""
     """The package that its client needs."""
     package: ClassVar[str] = ""
     """The name of that package where packages are installed from."""
     extra: ClassVar[str] = ""
     """The extra of parslab that brings the package."""
+
+    @property
+    def remote(self) -> bool:
+        return True
 
     def require(self) -> None:
         if not _installed(self.module):

@@ -69,7 +69,10 @@ class SSHProvider(Provider):
 
     commands: ClassVar[tuple[str, ...]] = ("bash", "ssh")
     positional: ClassVar[tuple[str, ...]] = ("hosts",)
-    remote: ClassVar[bool] = True
+
+    @property
+    def remote(self) -> bool:
+        return True
 
     @property
     def tunnelled(self) -> bool:

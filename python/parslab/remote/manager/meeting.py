@@ -17,12 +17,14 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from parslab.remote.manager.link import LocalManagerLink, ManagerLink, connect_locally
 from parslab.wire.invitations import ManagerInvitation, file_version, read_invitation
 from parslab.wire.reachable import reachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = ["Connected", "Unreachable", "meet", "pauses"]
 
@@ -79,15 +81,12 @@ def meet(path: str, block: str, patience: float) -> Connected:
         sock = connect_locally(invitation)
         if sock is not None:
             return Connected(invitation, LocalManagerLink(sock), name)
-        # An address whose handshake failed is tried again only after all others.
-        addresses = [address for address in invitation.addresses if address not in unanswered] or invitation.addresses
-        # Never less than a tenth of a second: the last attempt must have a chance, too.
-        address, failures = reachable(addresses, max(0.1, min(_ROUND, deadline - time.monotonic())))
+        address, failures = _found(invitation, unanswered, deadline)
         if address:
             link = ManagerLink(invitation, address, name.encode())
             why = link.handshake(time.monotonic() + _HANDSHAKE, lambda: file_version(path) != seen)  # noqa: B023
             if not why:
-                return Connected(invitation, link, name)
+                return Connected(_by_relay(invitation, address), link, name)
             failures = {address: why}
         left = deadline - time.monotonic()
         failures = {**unanswered, **failures}
@@ -98,6 +97,25 @@ def meet(path: str, block: str, patience: float) -> Connected:
         if file_version(path) == seen:
             time.sleep(min(pause, left))
     raise AssertionError("unreachable")
+
+
+def _found(invitation: ManagerInvitation, unanswered: Collection[str], deadline: float) -> tuple[str, dict[str, str]]:
+    """Return the address of the run that answers, and why the others do not."""
+    failures: dict[str, str] = {}
+    # An address whose handshake failed is tried again only after all others.
+    ways = [[one for one in way if one not in unanswered] for way in (invitation.addresses, invitation.relays)]
+    for addresses in ways if any(ways) else (invitation.addresses, invitation.relays):
+        # Never less than a tenth of a second: the last attempt must have a chance, too.
+        address, why = reachable(addresses, max(0.1, min(_ROUND, deadline - time.monotonic())))
+        failures.update(why)
+        if address:
+            return address, failures
+    return "", failures
+
+
+def _by_relay(invitation: ManagerInvitation, address: str) -> ManagerInvitation:
+    """Return the invitation for other connections of this node, which take the same way."""
+    return msgspec.structs.replace(invitation, addresses=[address]) if address in invitation.relays else invitation
 
 
 def _sentence(failures: dict[str, str]) -> str:

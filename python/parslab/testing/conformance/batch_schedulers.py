@@ -36,9 +36,9 @@ import pytest
 
 from parslab.description import decoded, encoded
 from parslab.providers.base import JobStatus, SubmitError, exit_file
-from parslab.providers.batch.commands import CommandHung, CommandResult
 from parslab.providers.batch.job_status import StuckJob, UnclearJob
 from parslab.providers.batch.runner import PATIENCE, BatchRunner, KnownJobs
+from parslab.providers.commands import CommandHung, CommandResult
 from parslab.records.states import BlockState
 from parslab.testing.conformance.jobs import a_job
 
@@ -108,7 +108,7 @@ class FakeCommands:
     calls: list[list[str]] = field(default_factory=list)
 
     def __call__(self, command: Sequence[str], limit: float, stdin: str | None = None) -> CommandResult:
-        """Run a command as :func:`parslab.providers.batch.commands.run` does."""
+        """Run a command as :func:`parslab.providers.commands.run` does."""
         self.calls.append(list(command))
         waiting = self.answers.get(command[0], [CommandResult(1, "", "this program says nothing here")])
         answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]

@@ -11,8 +11,8 @@ import pytest
 
 from parslab.providers import CondorProvider, GridEngineProvider, PBSProProvider, SlurmProvider
 from parslab.providers.base import SubmitError, exit_file
-from parslab.providers.batch.commands import CommandHung, CommandResult
 from parslab.providers.batch.runner import PATIENCE, BatchRunner, KnownJobs
+from parslab.providers.commands import CommandHung, CommandResult
 from parslab.records.states import BlockState
 from parslab.testing.conformance.batch_schedulers import FakeCommands
 from parslab.testing.conformance.jobs import a_job
