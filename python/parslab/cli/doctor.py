@@ -3,8 +3,9 @@
 For an executor with blocks the doctor first looks for the scheduler's commands.  Then it submits a job of one node
 that runs ``probe.py``, and at last it runs a task in a real run with one block.  The probe reports that it has
 started, which Python and packages the node has, and whether the node reaches this host.  For hosts that are reached by
-ssh the probe runs through ssh, and tries both ways back.  Other executors only run the
-task.  The doctor cancels each job that it has submitted, also when the user interrupts.
+ssh the probe runs through ssh, and tries both ways back.  On a login host (``channel=SSH(...)``) the doctor looks for
+the commands, for a folder that can be written, and for a relay.  Other executors only run the task.  The doctor cancels
+each job that it has submitted, also when the user interrupts.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from parslab.addresses import candidate_addresses
 from parslab.cli.findings import address_trouble, ended_trouble, python_trouble, tail
+from parslab.cli.login_hosts import examine_login_host
 from parslab.cli.ssh_hosts import examine_hosts
 from parslab.errors import ConfigurationError
 from parslab.executors.base import checked_settings
 from parslab.executors.high_throughput import HighThroughputExecutor
 from parslab.paths import python_path_prefix
 from parslab.providers.base import Job, SubmitError
+from parslab.providers.batch.base import BatchProvider
 from parslab.providers.ssh.provider import SSHProvider
 from parslab.providers.user_provider import portable
 from parslab.records.executor_settings import HighThroughputSettings
@@ -111,15 +114,13 @@ def _examine_provider(
     config: Config, executor: HighThroughputExecutor, settings: HighThroughputSettings, dry_run: bool, timeout: float
 ) -> None:
     provider = portable(executor.provider)
-    missing = [command for command in getattr(provider, "commands", ()) if shutil.which(command) is None]
-    if missing and not dry_run:
-        raise Trouble(
-            f"{' and '.join(missing)} cannot be found on PATH: run this where jobs are submitted from, or load the "
-            "module that brings the scheduler's commands."
-        )
-    if getattr(provider, "commands", ()):
-        _good("scheduler commands", ", ".join(shutil.which(c) or f"{c} (not here)" for c in provider.commands))
     folder = _doctor_folder(config)
+    if isinstance(provider, BatchProvider) and provider.channel is not None:
+        trouble = "" if dry_run else examine_login_host(provider, folder, _good)
+        if trouble:
+            raise Trouble(trouble)
+    else:
+        _examine_commands(provider, dry_run)
     with _listening(settings) as addresses:
         if dry_run:
             print(printable(Probe(executor, folder, addresses).script()))
@@ -134,6 +135,18 @@ def _examine_provider(
             _examine_node(Probe(executor, folder, addresses).run(timeout))
     # After a failure the folder stays, because the user needs its scripts and outputs.
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _examine_commands(provider: Any, dry_run: bool) -> None:
+    """Look for the programs of the scheduler on this host."""
+    missing = [command for command in getattr(provider, "commands", ()) if shutil.which(command) is None]
+    if missing and not dry_run:
+        raise Trouble(
+            f"{' and '.join(missing)} cannot be found on PATH: run this where jobs are submitted from, load the "
+            "module that brings the scheduler's commands, or name the login host with channel=SSH(...)."
+        )
+    if getattr(provider, "commands", ()):
+        _good("scheduler commands", ", ".join(shutil.which(c) or f"{c} (not here)" for c in provider.commands))
 
 
 def _doctor_folder(config: Config) -> Path:

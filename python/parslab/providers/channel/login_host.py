@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from parslab.providers.channel.ssh import SSH
 
-__all__ = ["LoginHost"]
+__all__ = ["Findings", "LoginHost"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,23 @@ _ROUNDS = 8
 """Most answers of one call of ``bring`` for one file: an output of gigabytes must not keep the scheduler waiting."""
 _MARGIN = 30.0
 """Seconds for which an agent waits longer than managers do."""
+
+
+class Findings(NamedTuple):
+    """What is found on a login host."""
+
+    host: str
+    """Its own name."""
+    python: str
+    """The path and the version of the interpreter of the agent."""
+    commands: dict[str, str]
+    """The paths of those commands that are there."""
+    folder: str
+    """The folder for files of the run."""
+    relays: list[str]
+    """Where managers may connect."""
+    trouble: str
+    """Why they cannot."""
 
 
 class LoginHost:
@@ -115,6 +132,27 @@ class LoginHost:
                 wanted = {there: wanted[there] for there in self._keep(answer, wanted, jobs)}
         except OSError as error:
             log.info("the output of jobs on %s does not come now: %s", self.name, error)
+
+    def examined(self, commands: Sequence[str]) -> Findings:
+        """Log in, look for commands, and write into the folder of the run.
+
+        Raises
+        ------
+        OSError, SubmitError
+            The login host cannot be used.
+        """
+        agent = self._connection.agent(self._channel.timeout)
+        answer = self._connection.call("find", _WORK, names=list(commands))
+        folder = self._shared.folder(agent)
+        self._put(agent, {os.path.join(folder, "doctor"): ""}, 0o600)
+        return Findings(
+            host=agent["host"],
+            python=agent["python"],
+            commands=answer["found"],
+            folder=folder,
+            relays=agent["addresses"],
+            trouble=agent["trouble"],
+        )
 
     def close(self) -> None:
         if self._connection.connected:  # the end of a run waits for no login
