@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from parslab.providers.channel.ssh import SSH
     from parslab.providers.cloud.aws import AWSProvider
     from parslab.providers.cloud.openstack import OpenStackProvider
+    from parslab.providers.kube.provider import KubernetesProvider
     from parslab.providers.local import LocalProvider
     from parslab.providers.ssh.provider import SSHProvider
     from parslab.serialize.future_types import register_future_type
@@ -90,6 +91,7 @@ __all__ = [
     "GridEngineProvider",
     "HighThroughputExecutor",
     "JsrunLauncher",
+    "KubernetesProvider",
     "LSFProvider",
     "LocalProvider",
     "LowLatencyExecutor",
@@ -154,6 +156,7 @@ _WHERE = {
     "GridEngineProvider": "parslab.providers.batch.grid_engine",
     "HighThroughputExecutor": "parslab.executors",
     "JsrunLauncher": "parslab.launchers",
+    "KubernetesProvider": "parslab.providers.kube.provider",
     "LSFProvider": "parslab.providers.batch.lsf",
     "LocalProvider": "parslab.providers.local",
     "LowLatencyExecutor": "parslab.executors",

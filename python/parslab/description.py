@@ -24,7 +24,21 @@ import traitlets
 
 from parslab.defaults import defaults_of
 from parslab.errors import ConfigurationError, IgnoredOption
-from parslab.options import Choice, Duration, Label, Nested, Number, PathText, Text, Texts, Variables, Whole, YesNo
+from parslab.options import (
+    Choice,
+    Duration,
+    Label,
+    Nested,
+    Number,
+    PathText,
+    PlainData,
+    PlainRows,
+    Text,
+    Texts,
+    Variables,
+    Whole,
+    YesNo,
+)
 from parslab.records.executor_settings import EncodedDescription
 
 if TYPE_CHECKING:
@@ -38,6 +52,8 @@ __all__ = [
     "Nested",
     "Number",
     "PathText",
+    "PlainData",
+    "PlainRows",
     "Text",
     "Texts",
     "Variables",
@@ -244,9 +260,8 @@ class Description(traitlets.HasTraits):
         return self.options() == other.options()
 
     def __hash__(self) -> int:
-        # Dictionaries have no hash of their own.
-        values = (tuple(sorted(v.items())) if isinstance(v, dict) else v for v in self.options().values())
-        return hash((type(self), *self.options(), *values))
+        options = self.options()
+        return hash((type(self), *options, *map(_hashable, options.values())))
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={_shown(value)}" for name, value in self.options().items())
@@ -360,6 +375,13 @@ def _revived(value: Json) -> object:
             return {key: _revived(item) for key, item in value.items()}
         case _:
             return value
+
+
+def _hashable(value: Any) -> Any:
+    """Return a value for the hash of an option; dictionaries have none of their own."""
+    if isinstance(value, dict):
+        return tuple(sorted((key, _hashable(item)) for key, item in value.items()))
+    return tuple(map(_hashable, value)) if isinstance(value, tuple) else value
 
 
 def _made_again(cls: type[D], options: dict[str, Any]) -> D:

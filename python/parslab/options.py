@@ -24,6 +24,8 @@ __all__ = [
     "Number",
     "Option",
     "PathText",
+    "PlainData",
+    "PlainRows",
     "Text",
     "Texts",
     "Variables",
@@ -233,6 +235,39 @@ class Label(Option):
         if not isinstance(value, str) or value == "all" or not _LABEL.fullmatch(value):
             self.refuse()
         return value
+
+
+class PlainData(Option):
+    """A dictionary of plain data, as in a JSON or YAML file: texts, numbers, lists and dictionaries."""
+
+    wants = "a dictionary of plain data, as in a JSON file"
+
+    def accepted(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            self.refuse()
+        found: dict[str, Any] = self._plain(value)
+        return found
+
+    def _plain(self, value: Any) -> Any:
+        """Return a copy whose lists are tuples, so that equal options compare equal."""
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, (list, tuple)):
+            return tuple(map(self._plain, value))
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return {key: self._plain(item) for key, item in value.items()}
+        self.refuse()
+
+
+class PlainRows(PlainData):
+    """A list of dictionaries of plain data."""
+
+    wants = "a list of dictionaries of plain data, as in a JSON file"
+
+    def accepted(self, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            self.refuse()
+        return tuple(super(PlainRows, self).accepted(row) for row in value)
 
 
 class Variables(Option):

@@ -66,6 +66,11 @@ class Machine:
         return self._process.pid
 
     @property
+    def exit_status(self) -> int | None:
+        """The exit status of the start script; None while it runs."""
+        return self._process.poll()
+
+    @property
     def console_file(self) -> Path:
         return self._folder / self.name / "console"
 

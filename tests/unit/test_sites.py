@@ -30,6 +30,7 @@ def test_there_is_one_for_each_kind_of_place() -> None:
         "dask_cluster",
         "gridengine",
         "htcondor",
+        "kubernetes",
         "pbs",
         "slurm",
         "ssh_hosts",

@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _import_words(words.add_parser("import-monitoring", help="read the runs in a monitoring database of Parsl"))
     _usage_words(words.add_parser("usage", help="show what usage reports would tell; they are off by default"))
     _migrate_words(words.add_parser("migrate", help="what differs for programs that were written for Parsl"))
+    _kube_words(words.add_parser("kube", help="what a configuration would create in a Kubernetes cluster"))
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
 
     _environments_words(words.add_parser("environments", help="the Python environments that tasks have asked for"))
@@ -136,6 +137,14 @@ def _config_words(parser: argparse.ArgumentParser) -> None:
     copy.add_argument("file", nargs="?", default="", metavar="FILE", help="NAME.py in this folder, if left out")
     copy.set_defaults(call=_config_copy)
     words.add_parser("site", help="what this site and the environment set").set_defaults(call=_config_site)
+
+
+def _kube_words(parser: argparse.ArgumentParser) -> None:
+    words = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    template = words.add_parser("template", help="print the pods and the secret of a block; nothing is created")
+    template.add_argument("config", nargs="?", default="", metavar="FILE|NAME", help="without it: what load() takes")
+    template.add_argument("-e", "--executor", default="", metavar="LABEL", help="only this executor")
+    template.set_defaults(call=_kube_template)
 
 
 def _globus_words(parser: argparse.ArgumentParser) -> None:
@@ -304,6 +313,12 @@ def _config_site(options: argparse.Namespace) -> None:
         if os.environ.get(variable):
             print(f"{variable}={os.environ[variable]}")
     check_site()
+
+
+def _kube_template(options: argparse.Namespace) -> None:
+    from parslab.cli.kube import show_template
+
+    show_template(options.config, options.executor)
 
 
 def _globus_auth(options: argparse.Namespace) -> GlobusAuth:

@@ -37,7 +37,6 @@ _MODULES = {
     "monitoring.radios.udp": _NO_EFFECT,
     "providers.azure": _NOT_YET,
     "providers.googlecloud": _NOT_YET,
-    "providers.kubernetes": _NOT_YET,
     "serialize.concretes": "all of them pickle with cloudpickle",
     "serialize.proxystore": _NO_EFFECT,
     "usage_tracking.api": "accepted, without effect: reports name the classes of parslab's components only",
@@ -54,7 +53,7 @@ _NAMES = {
     "RadicalPilotExecutor": _NOT_YET,
     "AzureProvider": _NOT_YET,
     "GoogleCloudProvider": _NOT_YET,
-    "KubernetesProvider": _NOT_YET,
+    "KubernetesProvider": "the image needs parslab; pods share no disk with this host; ended pods are deleted",
     "MonitoringHub": "accepted, without effect: every run is monitored, in its own folder",
 }
 DIFFERENCES: dict[str, str] = {

@@ -31,10 +31,10 @@ _PROVIDERS = {
     "condor": ("condor", "CondorProvider"),
     "cobalt": ("cobalt", "CobaltProvider"),
     "aws": ("aws", "AWSProvider"),
+    "kubernetes": ("kube", "KubernetesProvider"),
 }
 """Parsl's folder of each provider for a scheduler or a cloud; the file in it has the same name."""
 _ABSENT_PROVIDERS = {
-    "kubernetes": ("kube", "KubernetesProvider"),
     "ad_hoc": ("ad_hoc", "AdHocProvider"),
     "azure": ("azure", "AzureProvider"),
     "googlecloud": ("googlecloud", "GoogleCloudProvider"),
@@ -196,10 +196,10 @@ MODULES: dict[str, dict[str, str]] = {
     "process_loggers": {f"{_INTERNALS}.utilities": "wrap_with_logs"},
     "providers": {
         "parslab.providers": (
-            "AWSProvider CobaltProvider CondorProvider GridEngineProvider LSFProvider LocalProvider PBSProProvider "
-            "SlurmProvider TorqueProvider"
+            "AWSProvider CobaltProvider CondorProvider GridEngineProvider KubernetesProvider LSFProvider "
+            "LocalProvider PBSProProvider SlurmProvider TorqueProvider"
         ),
-        f"{_STAND_INS}.providers": "AdHocProvider AzureProvider GoogleCloudProvider KubernetesProvider",
+        f"{_STAND_INS}.providers": "AdHocProvider AzureProvider GoogleCloudProvider",
     },
     "providers.base": {"parslab.providers.base": "ExecutionProvider"},
     "providers.cluster_provider": {"parslab.providers.execution_provider": "ClusterProvider"},

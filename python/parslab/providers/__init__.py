@@ -1,4 +1,4 @@
-"""Providers describe the source of blocks: this host, a scheduler, hosts that ssh reaches, a cloud [HPDC19 §4.2.1].
+"""Providers describe the source of blocks: this host, a scheduler, hosts by ssh, pods, a cloud [HPDC19 §4.2.1].
 
 Names are imported lazily, so a configuration for one scheduler loads nothing of the others.  A provider of another
 package is found here too, if the package has an entry point for it (see :mod:`parslab.plugins`).
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from parslab.providers.channel.ssh import SSH
     from parslab.providers.cloud.aws import AWSProvider
     from parslab.providers.cloud.openstack import OpenStackProvider
+    from parslab.providers.kube.provider import KubernetesProvider
     from parslab.providers.local import LocalProvider
     from parslab.providers.ssh.provider import SSHProvider
 
@@ -31,6 +32,7 @@ __all__ = [
     "GridEngineProvider",
     "Job",
     "JobStatus",
+    "KubernetesProvider",
     "LSFProvider",
     "LocalProvider",
     "OpenStackProvider",
@@ -50,6 +52,7 @@ _WHERE = {
     "GridEngineProvider": "batch.grid_engine",
     "Job": "base",
     "JobStatus": "base",
+    "KubernetesProvider": "kube.provider",
     "LSFProvider": "batch.lsf",
     "LocalProvider": "local",
     "OpenStackProvider": "cloud.openstack",

@@ -20,7 +20,7 @@ from parslab.parsl.api.rules import (
     ManagerSelector,
     RandomManagerSelector,
 )
-from parslab.parsl.stand_ins.providers import KubernetesProvider, LocalChannel, SSHChannel
+from parslab.parsl.stand_ins.providers import AzureProvider, LocalChannel, SSHChannel
 from parslab.providers import CondorProvider, LocalProvider, SlurmProvider
 
 if TYPE_CHECKING:
@@ -141,9 +141,9 @@ def test_options_of_config_win_over_those_of_its_memoizer() -> None:
 
 
 def test_a_provider_that_parslab_does_not_have_is_described_and_not_loaded() -> None:
-    provider = KubernetesProvider("image", namespace="x", max_blocks=3)
-    assert (provider.namespace, provider.max_blocks) == ("x", 3)  # type: ignore[attr-defined]
-    with pytest.raises(ConfigurationError, match="parslab has no KubernetesProvider yet: use LocalProvider"):
+    provider = AzureProvider({"vm_size": "small"}, location="x", max_blocks=3)
+    assert (provider.location, provider.max_blocks) == ("x", 3)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigurationError, match="parslab has no AzureProvider yet: use LocalProvider"):
         Config(executors=[HighThroughputExecutor(provider=provider)]).check_parts()
 
 

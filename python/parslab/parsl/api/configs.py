@@ -162,6 +162,13 @@ def _ec2() -> Executor:
     return _htex("ec2_single_node", provider, max_workers_per_node=1)
 
 
+def _kubernetes() -> Executor:
+    from parslab.providers import KubernetesProvider
+
+    provider = KubernetesProvider("YOUR_IMAGE", namespace="default", max_cpu=2, max_mem="500Mi")
+    return _htex("kube-htex", provider, cores_per_worker=1, max_workers_per_node=1)
+
+
 def _cloud(name: str) -> Executor:
     from parslab.parsl.stand_ins import providers
 
@@ -189,7 +196,7 @@ _MAKERS: dict[str, Callable[[], Executor]] = {
     "htex_local": _htex_local,
     "illinoiscluster": _illinoiscluster,
     "improv": _improv,
-    "kubernetes": lambda: _cloud("KubernetesProvider"),
+    "kubernetes": _kubernetes,
     "local_threads": _local_threads,
     "midway": _midway,
     "osg": _osg,

@@ -15,7 +15,6 @@ __all__ = [
     "AdHocProvider",
     "AzureProvider",
     "GoogleCloudProvider",
-    "KubernetesProvider",
     "LocalChannel",
     "OAuthSSHChannel",
     "SSHChannel",
@@ -30,36 +29,6 @@ class _UnavailableProvider(Provider):
         own = {name: value for name, value in options.items() if name in self.traits()}
         self.__dict__.update({name: value for name, value in options.items() if name not in own})
         return super().translated(own)
-
-
-class KubernetesProvider(_UnavailableProvider):
-    """Parsl: pods of Kubernetes."""
-
-    unavailable: ClassVar[str] = "use LocalProvider, or the provider of a scheduler"
-    positional: ClassVar[tuple[str, ...]] = (
-        "image",
-        "namespace",
-        "nodes_per_block",
-        "init_blocks",
-        "min_blocks",
-        "max_blocks",
-        "max_cpu",
-        "max_mem",
-        "init_cpu",
-        "init_mem",
-        "extra_requests",
-        "extra_limits",
-        "parallelism",
-        "worker_init",
-        "pod_name",
-        "user_id",
-        "group_id",
-        "run_as_non_root",
-        "secret",
-        "persistent_volumes",
-        "service_account_name",
-        "annotations",
-    )
 
 
 class AzureProvider(_UnavailableProvider):

@@ -14,7 +14,6 @@ How the runner reads what a cloud says:
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +24,11 @@ from parslab.providers.base import Job, JobStatus, SubmitError, ended, not_writt
 from parslab.providers.cloud.failures import CloudError
 from parslab.providers.cloud.instances import InstanceRequest
 from parslab.providers.cloud.start_script import exit_status, own_output
+from parslab.providers.remote_invitation import remote_invitation
 from parslab.records.states import ENDED, BlockState
-from parslab.trust import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from parslab.providers.cloud.instances import CloudClient, Instance, InstanceSettings
 
@@ -112,7 +111,7 @@ class InstanceRunner:
         try:
             # The file is for the user, so it lacks the keys that the instances get.
             write_atomically(job.script, provider.script(job), 0o700)
-            invitation = _invitation(job, provider.notebook_address) if job.invitation else ""
+            invitation = remote_invitation(job.invitation, provider.notebook_address)
         except OSError as error:
             raise not_written(job, error) from error
         request = InstanceRequest(
@@ -221,16 +220,6 @@ class InstanceRunner:
 
     def close(self) -> None:
         self._client.close()
-
-
-def _invitation(job: Job, address: str | None) -> str:
-    """Return the invitation for an instance, on one line; ``address`` replaces the addresses of this host."""
-    content = json.loads(read_text(job.invitation))
-    content["socket"] = ""  # of this host
-    if address is not None:
-        ports: Iterable[str] = dict.fromkeys(one.rpartition(":")[2] for one in content["addresses"])
-        content["addresses"] = [f"tcp://{f'[{address}]' if ':' in address else address}:{port}" for port in ports]
-    return json.dumps(content)
 
 
 def _own_tags(name: str) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Blocks that are pods of a Kubernetes cluster."""

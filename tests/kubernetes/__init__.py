@@ -1,0 +1,1 @@
+"""A stand-in for a cluster, for tests of KubernetesProvider."""
