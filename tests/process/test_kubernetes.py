@@ -98,7 +98,7 @@ def test_files_move_to_the_pods_and_no_secret_is_shown(cluster: StandIn, sandbox
             return target.write(source.read() * 2)
 
     (tmp_path / "given").write_text("word ")
-    with pod_run(sandbox) as dfk:
+    with pod_run(sandbox, worker_init="echo the first words") as dfk:
         task = double(inputs=[File(tmp_path / "given")], outputs=[File(tmp_path / "made")])
         assert task.result(PATIENCE) == 10
         assert (tmp_path / "made").read_text() == "word word "
@@ -110,7 +110,7 @@ def test_files_move_to_the_pods_and_no_secret_is_shown(cluster: StandIn, sandbox
     assert [path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)] == []
     # The log and the events of the pod are there, although the pod is not.
     kept = {path.name: path.read_text() for path in run.rglob("htex-0.*")}
-    assert "parslab.manager" in kept["htex-0.stdout"]
+    assert kept["htex-0.stdout"].startswith("the first words\n")
     assert "Started container parslab" in kept["htex-0.events"]
 
 

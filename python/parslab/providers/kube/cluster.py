@@ -225,6 +225,10 @@ class Stream:
                 if line.strip():
                     yield json.loads(line)
 
+    def close(self) -> None:
+        """Close it unread."""
+        self._response.close()
+
     def stop(self) -> None:
         """End it, from any thread."""
         with contextlib.suppress(Exception):  # it has ended already

@@ -50,12 +50,16 @@ class PodLog:
         self._thread.join(seconds)
         self.close()
 
-    def close(self) -> None:
-        """Copy no more."""
+    def stop(self) -> None:
+        """Write no more."""
         self._closed.set()
         stream = self._stream
         if stream is not None:
             stream.stop()
+
+    def close(self) -> None:
+        """Write no more, and wait for the thread."""
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join(5.0)
 
@@ -89,7 +93,8 @@ class PodLog:
         stream = self._cluster.stream(f"pods/{self._pod}/log", _SILENCE, **query)
         self._stream = stream
         if self._closed.is_set():
-            stream.stop()
+            stream.close()
+            return
         # Only now, so that a log that was copied before stays when there is none any more.
         with open(self._path, "wb", buffering=0) as file:
             for chunk in stream.chunks():

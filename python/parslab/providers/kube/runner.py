@@ -246,13 +246,12 @@ class PodRunner:
 
     def _finish(self, block: _Block, lost: set[str]) -> None:
         """Keep what there is to know of the pods of an ended block, and delete them."""
-        logs, block.logs = block.logs, {}
         for name in block.pods:
-            if name in logs:
-                logs[name].finish(0.0 if name in lost else _LOG_WITHIN)
-            elif block.job is not None and self._book.has_log(name) and not self._book.is_gone(name):
-                with contextlib.suppress(OSError):  # of the cluster, or of the disk
-                    self._log(block.job, block, name).copy()
+            if name not in lost:
+                self._copy_log(block, name)
+        logs, block.logs = block.logs, {}
+        for name, log in logs.items():  # of pods that are gone, whose last words may be on their way
+            log.finish(0.0 if name in lost else _LOG_WITHIN)
         self._keep_events(block)
         self._released.add(self._job_name(block))
         for name in block.pods:
@@ -262,9 +261,25 @@ class PodRunner:
         self._events.forget(block.pods)
         self._book.forget(block.pods)
 
+    def _copy_log(self, block: _Block, pod: str) -> None:
+        """Copy the log of a pod as it is now, if the pod is there."""
+        if block.job is None or not self._book.has_log(pod) or self._book.is_gone(pod):
+            return
+        following = block.logs.pop(pod, None)
+        if following is not None:
+            following.stop()
+        with contextlib.suppress(OSError):  # of the cluster, or of the disk
+            self._log(block.job, block, pod).copy()
+
     def _keep_events(self, block: _Block) -> None:
         if block.job is None:
             return
+        for name in block.pods:
+            with contextlib.suppress(
+                KubernetesError
+            ):  # the watch may be late, and what it has is enough where this fails
+                found = self._cluster.get("events", fieldSelector=f"involvedObject.name={name}")
+                self._events.listed(found.get("items") or [])
         lines = [f"{name}: {event}\n" for name in block.pods for event in self._events.of(name)]
         if lines:
             with contextlib.suppress(OSError):
@@ -282,6 +297,7 @@ class PodRunner:
             name = self._job_name(block)
             block.cancelled = True
             for pod in block.pods:
+                self._copy_log(block, pod)
                 self._cluster.delete(f"pods/{pod}")
             names.add(name)
         for name in sorted(names - {""}):
