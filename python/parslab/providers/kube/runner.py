@@ -17,7 +17,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parslab.atomic_files import write_atomically
 from parslab.providers.base import Job, JobStatus, SubmitError, not_written
@@ -26,7 +26,7 @@ from parslab.providers.kube.names import JOB, selector_of
 from parslab.providers.kube.owner import PodOwner
 from parslab.providers.kube.pod_book import EventBook, PodBook
 from parslab.providers.kube.pod_log import PodLog
-from parslab.providers.kube.pods import pod_manifests
+from parslab.providers.kube.pods import PodSettings, pod_manifests
 from parslab.providers.kube.watch import Watch
 from parslab.providers.remote_invitation import remote_invitation
 from parslab.records.states import ENDED, BlockState
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 
     from parslab.providers.kube.cluster import Cluster
     from parslab.providers.kube.pod_states import PodState
-    from parslab.providers.kube.provider import KubernetesProvider
 
-__all__ = ["STUCK_AFTER", "PodRunner", "events_file"]
+__all__ = ["STUCK_AFTER", "PodRunner", "PodRunnerSettings", "events_file"]
 
 STUCK_AFTER = 20.0
 """Seconds for which a pod may fail to start on its node; Kubernetes tries again after ten."""
@@ -50,6 +49,16 @@ _MOST_LOGS = 64
 
 _ORDER = tuple(map(BlockState, ("running", "queued", "failed", "missing", "scaled_in", "finished")))
 """Of the states of a block's pods, the first in this list is the state of the block."""
+
+
+class PodRunnerSettings(PodSettings, Protocol):
+    """What the runner reads of a :class:`~parslab.providers.kube.provider.KubernetesProvider`."""
+
+    cmd_timeout: float
+    notebook_address: str | None
+
+    def script(self, job: Job) -> str:
+        """Return what is created for a block, without the keys of the run, as text."""
 
 
 @dataclass(eq=False)
@@ -86,7 +95,7 @@ class PodRunner:
     late_arrival = 10.0
 
     def __init__(
-        self, provider: KubernetesProvider, cluster: Cluster, now: Callable[[], float] = time.monotonic
+        self, provider: PodRunnerSettings, cluster: Cluster, now: Callable[[], float] = time.monotonic
     ) -> None:
         # Each executor has pods of its own, so no runner is asked for those of others.
         self.group = f"Kubernetes {id(self)}"
