@@ -51,9 +51,9 @@ def objects(kind: str) -> list[str]:
 
 
 def client() -> Any:
-    from parslab.providers.kube.cluster import Cluster
+    from parslab.providers.kube.cluster import ClusterNamespace
 
-    return Cluster("default", None, None, 30.0)
+    return ClusterNamespace("default", None, None, 30.0)
 
 
 def pods(image: str = "mine:1", **options: Any) -> KubernetesProvider:

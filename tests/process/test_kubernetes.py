@@ -15,7 +15,7 @@ import pytest
 
 import parslab
 from parslab import File, KubernetesProvider, python_app
-from parslab.providers.kube.cluster import Cluster
+from parslab.providers.kube.cluster import ClusterNamespace
 from parslab.scaling.block_journal import unfinished_jobs
 from tests.clouds.machines import MARK
 from tests.kubernetes import api_server
@@ -49,7 +49,7 @@ def cluster() -> Iterator[StandIn]:
 
 def objects(kind: str) -> list[str]:
     """The names of the objects in the cluster."""
-    with contextlib.closing(Cluster("default", None, None, 30.0)) as asking:
+    with contextlib.closing(ClusterNamespace("default", None, None, 30.0)) as asking:
         return [found["metadata"]["name"] for found in asking.get(kind)["items"]]
 
 

@@ -18,13 +18,13 @@ from parslab.providers.kube.failures import KubernetesError, refusal, unreachabl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Cluster", "Stream"]
+__all__ = ["ClusterNamespace", "OpenAnswer"]
 
 _CONNECTIONS = 16
 """Connections that are kept; a stream of a pod's log takes one more."""
 
 
-class Cluster:
+class ClusterNamespace:
     """One namespace of a cluster.
 
     Parameters
@@ -82,13 +82,13 @@ class Cluster:
         """Return what is not JSON, such as the log of a pod."""
         return self._answer("GET", path, query, None)
 
-    def stream(self, path: str, silence: float, **query: str) -> Stream:
+    def stream(self, path: str, silence: float, **query: str) -> OpenAnswer:
         """Return what comes until the other side ends it, or is silent for ``silence`` seconds."""
         response = self._send("GET", path, query, None, (self._timeout, silence), preload_content=False)
         if response.status != 200:
             with contextlib.closing(response):
                 raise refusal(response.status, response.data, self.namespace)
-        return Stream(response)
+        return OpenAnswer(response)
 
     def close(self) -> None:
         """Close the connections."""
@@ -185,7 +185,7 @@ class Cluster:
         return not named and not os.path.exists(usual) and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
 
 
-class Stream:
+class OpenAnswer:
     """What the API server sends until somebody ends it.
 
     Parameters

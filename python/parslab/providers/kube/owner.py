@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from parslab.providers.base import Job
-    from parslab.providers.kube.cluster import Cluster
+    from parslab.providers.kube.cluster import ClusterNamespace
 
 __all__ = ["PodOwner"]
 
@@ -32,7 +32,7 @@ class PodOwner:
         The cluster.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: ClusterNamespace) -> None:
         self._cluster = cluster
         # Threads of one controller submit and cancel at the same time, and the count of submissions is theirs.
         self._lock = threading.Lock()

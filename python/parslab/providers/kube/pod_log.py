@@ -11,7 +11,7 @@ from parslab.providers.kube.pods import CONTAINER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.providers.kube.cluster import Cluster, Stream
+    from parslab.providers.kube.cluster import ClusterNamespace, OpenAnswer
 
 __all__ = ["PodLog"]
 
@@ -35,10 +35,10 @@ class PodLog:
         Says whether the container has ended, so that nothing will be added.
     """
 
-    def __init__(self, cluster: Cluster, pod: str, path: str, over: Callable[[], bool]) -> None:
+    def __init__(self, cluster: ClusterNamespace, pod: str, path: str, over: Callable[[], bool]) -> None:
         self._cluster, self._pod, self._path, self._over = cluster, pod, path, over
         self._closed = threading.Event()
-        self._stream: Stream | None = None
+        self._stream: OpenAnswer | None = None
         self._thread = threading.Thread(target=self._follow, name="parslab-pod-log", daemon=True)
 
     def start(self) -> None:

@@ -214,11 +214,11 @@ class KubernetesProvider(Provider):
 
     def runner(self, folder: Path) -> PodRunner:
         # The user's process needs only the description, so it does not load what makes requests.
-        from parslab.providers.kube.cluster import Cluster
+        from parslab.providers.kube.cluster import ClusterNamespace
         from parslab.providers.kube.runner import PodRunner
 
         self.require()
-        return PodRunner(self, Cluster(self.namespace, self.kubeconfig, self.context, float(self.cmd_timeout)))
+        return PodRunner(self, ClusterNamespace(self.namespace, self.kubeconfig, self.context, float(self.cmd_timeout)))
 
 
 def _claim(given: Any) -> Any:

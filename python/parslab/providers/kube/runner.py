@@ -34,7 +34,7 @@ from parslab.records.states import ENDED, BlockState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from parslab.providers.kube.cluster import Cluster
+    from parslab.providers.kube.cluster import ClusterNamespace
     from parslab.providers.kube.pod_states import PodState
 
 __all__ = ["STUCK_AFTER", "PodRunner", "PodRunnerSettings", "events_file"]
@@ -95,7 +95,7 @@ class PodRunner:
     late_arrival = 10.0
 
     def __init__(
-        self, provider: PodRunnerSettings, cluster: Cluster, now: Callable[[], float] = time.monotonic
+        self, provider: PodRunnerSettings, cluster: ClusterNamespace, now: Callable[[], float] = time.monotonic
     ) -> None:
         # Each executor has pods of its own, so no runner is asked for those of others.
         self.group = f"Kubernetes {id(self)}"

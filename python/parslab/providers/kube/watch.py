@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from parslab.providers.kube.failures import KubernetesError
 
 if TYPE_CHECKING:
-    from parslab.providers.kube.cluster import Cluster, Stream
+    from parslab.providers.kube.cluster import ClusterNamespace, OpenAnswer
 
 __all__ = ["Watch", "Watcher"]
 
@@ -56,12 +56,12 @@ class Watch:
         Why nothing is known now; None while all is well.
     """
 
-    def __init__(self, cluster: Cluster, path: str, query: dict[str, str], watcher: Watcher) -> None:
+    def __init__(self, cluster: ClusterNamespace, path: str, query: dict[str, str], watcher: Watcher) -> None:
         self.trouble: KubernetesError | None = None
         self._cluster, self._path, self._query, self._watcher = cluster, path, query, watcher
         self._listed = threading.Event()
         self._closed = threading.Event()
-        self._stream: Stream | None = None
+        self._stream: OpenAnswer | None = None
         self._thread = threading.Thread(target=self._follow, name=f"parslab-{path}", daemon=True)
 
     def start(self) -> None:
