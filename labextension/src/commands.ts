@@ -3,7 +3,7 @@ export const Commands = {
   openPanel: 'parslab:open-panel',
   showOverview: 'parslab:show-overview',
   showGraph: 'parslab:show-graph',
-  /** `{states?: string[], apps?: string[]}` filters the table. */
+  /** `{states?: string[], apps?: string[], cell?: string}` filters the table. */
   showTasks: 'parslab:show-tasks',
   /** `{task?: number}`; without a task, the command asks for its id. */
   showTask: 'parslab:show-task',
@@ -12,6 +12,10 @@ export const Commands = {
   cancelAll: 'parslab:cancel-all',
   /** `{cell?: string, client?: number}`: a cell as `In [3]`; the default is the active cell of the notebook in front. */
   cancelCell: 'parslab:cancel-cell',
+  /** `{cell: string, client?: number}`: brings a cell, `In [3]`, of the notebook in front into view. */
+  showCell: 'parslab:show-cell',
+  /** `{cell: string}`: the failed tasks of a cell of the notebook in front. */
+  retryCell: 'parslab:retry-cell',
   /** `{task?: number}`; the default is the selected task. */
   retryTask: 'parslab:retry-task',
   /** `{app?: string}`: only tasks of this app, and tasks that failed because one of them failed. */

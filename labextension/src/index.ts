@@ -1,6 +1,7 @@
 import { blocksPlugin } from './plugins/blocks';
 import { cancelPlugin } from './plugins/cancel';
 import { cellPlugin } from './plugins/cell';
+import { cellLinesPlugin } from './plugins/celllines';
 import { drawerPlugin } from './plugins/drawer';
 import { failuresPlugin } from './plugins/failures';
 import { graphPlugin } from './plugins/graph';
@@ -22,6 +23,7 @@ export default [
   drawerPlugin,
   cancelPlugin,
   cellPlugin,
+  cellLinesPlugin,
   retryPlugin,
   leasePlugin
 ];

@@ -200,11 +200,25 @@ export interface ITaskPageRequest {
   text?: string;
   /** Only failed tasks of this ``FailureGroupRow``; null for all tasks. */
   failures?: number | null;
+  /** Only tasks that this cell of the notebook called, for example ``In [3]``; empty for all tasks. */
+  cell?: string;
+  /** The client that ran the cell (``TaskDetail.client``); -1 for the notebook that sends the request. */
+  client?: number;
   /** A field of TaskRow. */
   sort?: string;
   descending?: boolean;
   offset?: number;
   limit?: number;
+}
+
+/** Ask how many tasks some cells of the notebook have called, by state.  The reply is a CellCounts. */
+export interface ICellCountsRequest {
+  type: 'CellCountsRequest';
+  request_id: string;
+  /** Names of the cells, for example ``In [3]``; at most 50 are counted. */
+  cells: string[];
+  /** The client that ran the cells (``TaskDetail.client``); -1 for the notebook that sends the request. */
+  client?: number;
 }
 
 /** Ask for all details of one task.  The reply is a TaskDetail or an ErrorReply. */
@@ -564,6 +578,25 @@ export interface ITaskRow {
   cell: string;
 }
 
+/** The tasks that a cell has called. */
+export interface ICellCountsRow {
+  cell: string;
+  /** Number of tasks in each state; states without tasks are left out. */
+  counts: Record<string, number>;
+  /** When it called the first of them. */
+  submitted: number;
+  /** When the last of them ended; null while one is unfinished. */
+  ended: number | null;
+}
+
+/** The tasks of each requested cell that has called any, at the time ``now``. */
+export interface ICellCounts {
+  type: 'CellCounts';
+  request_id: string;
+  now: number;
+  rows: ICellCountsRow[];
+}
+
 /** The requested rows of the task table and the total number of matching rows. */
 export interface ITaskPage {
   type: 'TaskPage';
@@ -669,6 +702,7 @@ export type Request =
   | ISnapshotRequest
   | IHeartbeat
   | ITaskPageRequest
+  | ICellCountsRequest
   | ITaskDetailRequest
   | ICancelRequest
   | IRetryRequest
@@ -685,6 +719,7 @@ export type Reply =
   | ISnapshot
   | IDelta
   | ITaskPage
+  | ICellCounts
   | ITaskDetail
   | IBlockOutput
   | ICommandReply

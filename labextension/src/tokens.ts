@@ -15,6 +15,7 @@ import type {
   IBlockActionRequest,
   IBlockRow,
   IBlockOutput,
+  ICellCounts,
   IFailureGroupRow,
   IManagerRow,
   INotice,
@@ -129,6 +130,8 @@ export interface IRun extends IDisposable {
   readonly rates: readonly number[];
   readonly changed: ISignal<IRun, IRunChange>;
   page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage>;
+  /** The numbers of tasks that these cells of the notebook have called, by state; cells without tasks are left out. */
+  cellCounts(cells: readonly string[]): Promise<ICellCounts>;
   detail(task: number): Promise<ITaskDetail>;
   /** Why the kernel has no run, if the status is `none` and the kernel has said so. */
   readonly inspection: IInspection | null;
@@ -171,6 +174,8 @@ export interface IRuns {
   /** The run of the notebook in front; null when there is no notebook with a kernel. */
   readonly current: IRun | null;
   readonly currentChanged: ISignal<IRuns, IRun | null>;
+  /** The run of this kernel; null if no open notebook has the kernel. */
+  of(kernel: string): IRun | null;
   /** Whether the panel is visible: only then runs send deltas. */
   visible: boolean;
 }

@@ -43,6 +43,7 @@ from parslab.records.events import (
 from parslab.records.panel import (
     Attempt,
     CancelRequest,
+    CellCounts,
     Command,
     ErrorReply,
     TaskDetail,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 S = TaskState
-Answer = TaskPage | TaskDetail | ErrorReply
+Answer = TaskPage | CellCounts | TaskDetail | ErrorReply
 
 
 class Desk:

@@ -9,11 +9,6 @@ import { colourOf, labelOf } from './states';
 /** Ended states first, then the state nearest to the end: the bar grows from the left like a progress bar. */
 const ORDER = [...STATES.filter(isFinal), ...STATES.filter(state => !isFinal(state)).reverse()];
 
-/** How many tasks are in any of these states. */
-export function sum(counts: Record<string, number>, states: readonly string[]): number {
-  return states.reduce((total, state) => total + (counts[state] ?? 0), 0);
-}
-
 /** The counts by state as a text: `12 done, 3 running`. */
 export function countsInWords(counts: Record<string, number>, trans: TranslationBundle): string {
   const words = STATES.filter(state => counts[state]).map(

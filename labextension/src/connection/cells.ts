@@ -23,6 +23,16 @@ interface INumbers {
 }
 
 export class CellNumbers implements IDisposable {
+  /** The numbers of the cells of these notebooks, which all plugins share. */
+  static of(tracker: INotebookTracker): CellNumbers {
+    let numbers = CellNumbers._shared.get(tracker);
+    if (!numbers) {
+      numbers = new CellNumbers(tracker);
+      CellNumbers._shared.set(tracker, numbers);
+    }
+    return numbers;
+  }
+
   constructor(private _tracker: INotebookTracker) {
     _tracker.forEach(panel => this._follow(panel));
     _tracker.widgetAdded.connect((_, panel) => this._follow(panel), this);
@@ -31,6 +41,11 @@ export class CellNumbers implements IDisposable {
   /** A signal that a cell got its number. */
   get changed(): ISignal<CellNumbers, void> {
     return this._changed;
+  }
+
+  /** A signal with the id of a cell that is about to run again. */
+  get requested(): ISignal<CellNumbers, string> {
+    return this._requested;
   }
 
   get isDisposed(): boolean {
@@ -51,6 +66,25 @@ export class CellNumbers implements IDisposable {
     const cell = this._tracker.activeCell;
     const number = kernel && cell ? this._number(kernel, cell) : null;
     return number === null ? '' : `In [${number}]`;
+  }
+
+  /** The names of the cells of a notebook in its kernel, by the ids of the cells. */
+  names(panel: NotebookPanel): Map<string, string> {
+    const kernel = panel.sessionContext.session?.kernel;
+    const names = new Map<string, string>();
+    for (const cell of kernel ? panel.content.widgets : []) {
+      const number = cell.model.type === 'code' ? this._number(kernel!, cell) : null;
+      if (number !== null) {
+        names.set(cell.model.id, `In [${number}]`);
+      }
+    }
+    return names;
+  }
+
+  /** Whether cells of the notebook run or wait for others. */
+  busy(panel: NotebookPanel): boolean {
+    const kernel = panel.sessionContext.session?.kernel;
+    return kernel ? (this._known.get(kernel)?.requested.size ?? 0) > 0 : false;
   }
 
   private _number(kernel: Kernel.IKernelConnection, cell: Cell): number | null {
@@ -78,6 +112,10 @@ export class CellNumbers implements IDisposable {
     const numbers: INumbers = { requested: new Map(), cells: new Map(), restarted: false };
     this._known.set(kernel, numbers);
     kernel.anyMessage.connect((_, { msg, direction }) => {
+      if (direction === 'send' && msg.header.msg_type === 'execute_request') {
+        const { cellId } = msg.metadata;
+        this._requested.emit(typeof cellId === 'string' ? cellId : '');
+      }
       if (readMessage(numbers, msg, direction)) {
         this._changed.emit();
       }
@@ -91,9 +129,11 @@ export class CellNumbers implements IDisposable {
     }, this);
   }
 
+  private static _shared = new WeakMap<INotebookTracker, CellNumbers>();
   private _known = new WeakMap<Kernel.IKernelConnection, INumbers>();
   private _isDisposed = false;
   private readonly _changed = new Signal<CellNumbers, void>(this);
+  private readonly _requested = new Signal<CellNumbers, string>(this);
 }
 
 /** Reads a message of a kernel; returns whether it has given a cell its number. */

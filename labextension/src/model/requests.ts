@@ -3,6 +3,7 @@ import { UUID } from '@lumino/coreutils';
 
 import type {
   IBlockOutput,
+  ICellCounts,
   ICommandReply,
   IErrorReply,
   ITaskDetail,
@@ -19,7 +20,7 @@ export const REPLY_TIMEOUT = 15000;
 export const LONG_REPLY_TIMEOUT = 60000;
 
 /** Replies that carry the id of a request. Snapshots carry one too, but belong to the stream. */
-export type RequestReply = ITaskPage | ITaskDetail | IBlockOutput | ICommandReply;
+export type RequestReply = ITaskPage | ICellCounts | ITaskDetail | IBlockOutput | ICommandReply;
 
 interface IPendingRequest {
   resolve: (reply: RequestReply) => void;
@@ -85,5 +86,7 @@ export class PendingRequests {
 
 /** Whether this message is the reply to one request, and not part of the stream. */
 export function isRequestReply(reply: Reply): reply is RequestReply | IErrorReply {
-  return ['TaskPage', 'TaskDetail', 'BlockOutput', 'CommandReply', 'ErrorReply'].includes(reply.type);
+  return ['TaskPage', 'CellCounts', 'TaskDetail', 'BlockOutput', 'CommandReply', 'ErrorReply'].includes(
+    reply.type
+  );
 }

@@ -14,6 +14,7 @@ import type {
   IBlockActionRequest,
   IBlockRow,
   IBlockOutput,
+  ICellCounts,
   IDelta,
   ICommandReply,
   IFailureGroupRow,
@@ -217,6 +218,15 @@ export class Run implements IRun {
 
   page(query: Omit<ITaskPageRequest, 'type' | 'request_id'>): Promise<ITaskPage> {
     return this._request<ITaskPage>({ type: 'TaskPageRequest', request_id: this._requests.newId(), ...query });
+  }
+
+  async cellCounts(cells: readonly string[]): Promise<ICellCounts> {
+    // A page that was reloaded, and whose panel was not open since, does not know whether the kernel has a run.
+    if (this._connection.link !== 'live' && !(await this._connection.find())) {
+      throw new Error('The kernel has no run.');
+    }
+    const request_id = this._requests.newId();
+    return this._request<ICellCounts>({ type: 'CellCountsRequest', request_id, cells: [...cells] });
   }
 
   detail(task: number): Promise<ITaskDetail> {

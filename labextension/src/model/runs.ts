@@ -53,6 +53,10 @@ export class Runs implements IRuns, IDisposable {
     return this._runs.get(kernel)?.info != null;
   }
 
+  of(kernel: string): IRun | null {
+    return this._runs.get(kernel) ?? null;
+  }
+
   /** Shows the run of this kernel. */
   show(kernel: string | null): void {
     this._setCurrent((kernel !== null && this._runs.get(kernel)) || null);

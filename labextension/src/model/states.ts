@@ -36,3 +36,8 @@ export function isWaiting(state: string): boolean {
   const { final, has_run } = infoOf(state);
   return !final && !has_run;
 }
+
+/** How many tasks are in any of these states. */
+export function sum(counts: Readonly<Record<string, number>>, states: readonly string[]): number {
+  return states.reduce((total, state) => total + (counts[state] ?? 0), 0);
+}

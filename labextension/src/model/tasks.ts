@@ -23,11 +23,13 @@ export interface IQuery {
   readonly states: readonly string[];
   readonly apps: readonly string[];
   readonly text: string;
+  /** A cell of the notebook, `In [3]`; empty for the tasks of all cells. */
+  readonly cell: string;
   readonly sort: keyof ITaskRow;
   readonly descending: boolean;
 }
 
-export const ALL: IQuery = { states: [], apps: [], text: '', sort: 'id', descending: true };
+export const ALL: IQuery = { states: [], apps: [], text: '', cell: '', sort: 'id', descending: true };
 
 export class TaskTable implements IDisposable {
   constructor(runs: IRuns) {

@@ -25,7 +25,7 @@ export const cellPlugin: JupyterFrontEndPlugin<void> = {
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('parslab');
-    const numbers = new CellNumbers(tracker);
+    const numbers = CellNumbers.of(tracker);
     // While the panel has never been open, the status of its run is `waiting`; the command works then, too.
     const hasRun = () => ['live', 'waiting'].includes(runs.current?.status ?? '');
     const cellOf = (args: { cell?: unknown }) => (typeof args.cell === 'string' ? args.cell : numbers.active);

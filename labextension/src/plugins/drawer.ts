@@ -25,6 +25,7 @@ export const drawerPlugin: JupyterFrontEndPlugin<void> = {
       cancelTask: (task: number) => void app.commands.execute(Commands.cancelTask, { task }),
       cancelCell: (cell: string, client: number) =>
         void app.commands.execute(Commands.cancelCell, { cell, client }),
+      showCell: (cell: string) => void app.commands.execute(Commands.showCell, { cell }),
       copy: (text: string) => Clipboard.copyToSystem(text)
     };
     panel.setDrawer(new DrawerView(runs, panel.selection, actions, trans));

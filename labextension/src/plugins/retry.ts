@@ -4,8 +4,8 @@ import { Dialog, ICommandPalette, showDialog } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Commands } from '../commands';
-import { sum } from '../components/bars';
 import { count } from '../components/format';
+import { sum } from '../model/states';
 import { FAILURES } from '../protocol';
 import { notify } from '../notify';
 import type { IRun } from '../tokens';

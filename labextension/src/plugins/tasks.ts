@@ -31,12 +31,14 @@ export const tasksPlugin: JupyterFrontEndPlugin<void> = {
     panel.addView({ id: 'tasks', label: trans.__('Tasks'), rank: 30, content });
     app.commands.addCommand(Commands.showTasks, {
       label: trans.__('List the Tasks of the Run'),
-      describedBy: { args: { type: 'object', properties: { states: LIST, apps: LIST } } },
+      describedBy: {
+        args: { type: 'object', properties: { states: LIST, apps: LIST, cell: { type: 'string' } } }
+      },
       execute: args => {
-        const { states, apps } = args as { states?: string[]; apps?: string[] };
+        const { states, apps, cell } = args as { states?: string[]; apps?: string[]; cell?: string };
         panel.open('tasks');
-        if (states || apps) {
-          table.setQuery({ ...ALL, states: states ?? [], apps: apps ?? [] });
+        if (states || apps || cell) {
+          table.setQuery({ ...ALL, states: states ?? [], apps: apps ?? [], cell: cell ?? '' });
         }
       }
     });

@@ -21,7 +21,14 @@ from parslab.records.panel import LEASE, Delta, Heartbeat, Snapshot, SnapshotReq
 
 if TYPE_CHECKING:
     from parslab.monitoring.view.view import View
-    from parslab.records.panel import BlockOutputRequest, Command, Request, TaskDetailRequest, TaskPageRequest
+    from parslab.records.panel import (
+        BlockOutputRequest,
+        CellCountsRequest,
+        Command,
+        Request,
+        TaskDetailRequest,
+        TaskPageRequest,
+    )
 
 __all__ = ["BEAT", "INTERVAL", "ROW", "Feed"]
 
@@ -55,7 +62,7 @@ class Feed:
 
     def ask(
         self, message: Request, now: float
-    ) -> Snapshot | TaskPageRequest | TaskDetailRequest | BlockOutputRequest | Command | None:
+    ) -> Snapshot | TaskPageRequest | CellCountsRequest | TaskDetailRequest | BlockOutputRequest | Command | None:
         """Reply to a panel, or return the request if files, the database or the loop must answer it."""
         if isinstance(message, SnapshotRequest):
             return self._snapshot(message, now)

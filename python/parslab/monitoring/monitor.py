@@ -22,6 +22,8 @@ from parslab.monitoring.view.view import View
 from parslab.records.events import NoticeRaised
 from parslab.records.panel import (
     BlockOutputRequest,
+    CellCounts,
+    CellCountsRequest,
     Command,
     CommandReply,
     ErrorReply,
@@ -167,7 +169,7 @@ class Monitor:
             deadlines.append(max(now, feed_deadline))
         return min(deadlines, default=None)
 
-    def request(self, text: bytes, now: float, reply: Callable[[bytes], None]) -> Command | None:
+    def request(self, text: bytes, now: float, reply: Callable[[bytes], None], notebook: int = -1) -> Command | None:
         """Answer a message of the panel protocol.
 
         Parameters
@@ -178,6 +180,8 @@ class Monitor:
             The loop's time.
         reply
             Called with the answer, at once or later from another thread; never for a heartbeat.
+        notebook
+            The client whose cells the message means when it names none.
 
         Returns
         -------
@@ -198,13 +202,15 @@ class Monitor:
             self._block_output(answer, reply)
         elif answer is None:
             return None
-        elif not isinstance(answer, (TaskPageRequest, TaskDetailRequest)):
+        elif not isinstance(answer, (TaskPageRequest, CellCountsRequest, TaskDetailRequest)):
             return answer
         else:
+            if not isinstance(answer, TaskDetailRequest) and answer.client < 0:
+                answer.client = notebook
             # The store reads batches and queries from one queue, so this query sees the rows of this flush.
             if self.view.unwritten:
                 self._flush(now)
-            self._store.ask(answer, lambda found: reply(encode_json(found)))
+            self._store.ask(answer, lambda found: reply(encode_json(_at(found, now))))
         return None
 
     def _block_output(self, ask: BlockOutputRequest, reply: Callable[[bytes], None]) -> None:
@@ -283,6 +289,13 @@ class Monitor:
         self._reports.append((level, text))
         if self._post is not None:
             self._post(_wake)
+
+
+def _at(answer: Reply, now: float) -> Reply:
+    """Set the time of an answer that has one: the database has no clock."""
+    if isinstance(answer, CellCounts):
+        answer.now = now
+    return answer
 
 
 def _wake() -> None:

@@ -25,6 +25,9 @@ __all__ = [
     "BlockOutputRequest",
     "BlockRow",
     "CancelRequest",
+    "CellCounts",
+    "CellCountsRequest",
+    "CellCountsRow",
     "CheckpointRequest",
     "ClientRow",
     "ClockChange",
@@ -106,11 +109,25 @@ class TaskPageRequest(_PanelMessage):
     """Text that the app, the arguments, the error or the id must contain."""
     failures: int | None = None
     """Only failed tasks of this ``FailureGroupRow``; null for all tasks."""
+    cell: str = ""
+    """Only tasks that this cell of the notebook called, for example ``In [3]``; empty for all tasks."""
+    client: int = -1
+    """The client that ran the cell (``TaskDetail.client``); -1 for the notebook that sends the request."""
     sort: str = "id"
     """A field of TaskRow."""
     descending: bool = True
     offset: int = 0
     limit: int = 100
+
+
+class CellCountsRequest(_PanelMessage):
+    """Ask how many tasks some cells of the notebook have called, by state.  The reply is a CellCounts."""
+
+    request_id: str
+    cells: list[str]
+    """Names of the cells, for example ``In [3]``; at most 50 are counted."""
+    client: int = -1
+    """The client that ran the cells (``TaskDetail.client``); -1 for the notebook that sends the request."""
 
 
 class TaskDetailRequest(_PanelMessage):
@@ -230,6 +247,7 @@ Request: TypeAlias = (
     SnapshotRequest
     | Heartbeat
     | TaskPageRequest
+    | CellCountsRequest
     | TaskDetailRequest
     | CancelRequest
     | RetryRequest
@@ -511,6 +529,26 @@ class TaskRow(msgspec.Struct, kw_only=True, gc=False):
     """The notebook cell that called the task, for example ``In [3]``."""
 
 
+class CellCountsRow(msgspec.Struct, gc=False):
+    """The tasks that a cell has called."""
+
+    cell: str
+    counts: dict[str, int]
+    """Number of tasks in each state; states without tasks are left out."""
+    submitted: float
+    """When it called the first of them."""
+    ended: float | None
+    """When the last of them ended; null while one is unfinished."""
+
+
+class CellCounts(_PanelMessage):
+    """The tasks of each requested cell that has called any, at the time ``now``."""
+
+    request_id: str
+    now: float
+    rows: list[CellCountsRow]
+
+
 class TaskPage(_PanelMessage):
     """The requested rows of the task table and the total number of matching rows."""
 
@@ -624,4 +662,4 @@ Command: TypeAlias = (
 )
 """Requests that the DataFlowKernel itself carries out."""
 
-Reply: TypeAlias = Snapshot | Delta | TaskPage | TaskDetail | BlockOutput | CommandReply | ErrorReply
+Reply: TypeAlias = Snapshot | Delta | TaskPage | CellCounts | TaskDetail | BlockOutput | CommandReply | ErrorReply

@@ -28,6 +28,7 @@ export interface IDrawerBodyProps {
   onClose: () => void;
   onCancel: (task: number) => void;
   onCancelCell: (cell: string, client: number) => void;
+  onShowCell: (cell: string) => void;
   onShow: (task: number) => void;
   onCopy: (text: string) => void;
 }
@@ -285,12 +286,19 @@ function Facts(props: IDetailsProps): React.JSX.Element {
   );
 }
 
-function Cell({ detail, live, trans, onCancelCell }: IDetailsProps): React.JSX.Element {
+function Cell({ detail, live, trans, onCancelCell, onShowCell }: IDetailsProps): React.JSX.Element {
   const { cell } = detail.row;
   const label = trans.__('Cancel the tasks of %1', cell);
   return (
     <>
-      {cell}{' '}
+      <button
+        type="button"
+        className="parslab-Link"
+        title={trans.__('Show this cell in the notebook')}
+        onClick={() => onShowCell(cell)}
+      >
+        {cell}
+      </button>{' '}
       <button
         type="button"
         className="parslab-Link"

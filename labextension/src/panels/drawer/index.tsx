@@ -13,6 +13,7 @@ import { DrawerBody } from './body';
 export interface IDrawerActions {
   cancelTask: (task: number) => void;
   cancelCell: (cell: string, client: number) => void;
+  showCell: (cell: string) => void;
   copy: (text: string) => void;
 }
 
@@ -74,6 +75,7 @@ export class DrawerView extends RunView {
         onClose={() => selection.select(null)}
         onCancel={this._actions.cancelTask}
         onCancelCell={this._actions.cancelCell}
+        onShowCell={this._actions.showCell}
         onShow={id => selection.select(id)}
         onCopy={this._actions.copy}
       />

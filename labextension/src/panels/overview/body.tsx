@@ -2,11 +2,11 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { Meter, Sparkline, StateBar, sum } from '../../components/bars';
+import { Meter, Sparkline, StateBar } from '../../components/bars';
 import { count, rate, runMoment } from '../../components/format';
 import { RetryFailed } from '../../components/retry';
 import { ALWAYS_SHOWN, labelOf, sentenceOf, StateMark } from '../../components/states';
-import { STATES } from '../../model/states';
+import { STATES, sum } from '../../model/states';
 import { FAILURES, FINAL } from '../../protocol';
 import type { IOverview, IWorkerRow } from '../../protocol';
 import type { IRun } from '../../tokens';

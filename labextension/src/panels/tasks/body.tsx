@@ -3,9 +3,9 @@
  * the keyboard also works for rows that are not in the document.
  */
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { sum } from '../../model/states';
 import * as React from 'react';
 
-import { sum } from '../../components/bars';
 import { count } from '../../components/format';
 import { RetryFailed } from '../../components/retry';
 import type { IQuery, TaskTable } from '../../model/tasks';

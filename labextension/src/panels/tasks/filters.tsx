@@ -40,6 +40,16 @@ export function Filters({ query, overview, trans, onChange }: IFiltersProps): Re
           </option>
         ))}
       </select>
+      {query.cell && (
+        <button
+          type="button"
+          className="parslab-Filters-cell"
+          title={trans.__('Show the tasks of all cells')}
+          onClick={() => onChange({ cell: '' })}
+        >
+          {query.cell} <span aria-hidden="true">×</span>
+        </button>
+      )}
       <div className="parslab-Filters-states" role="group" aria-label={trans.__('States')}>
         {states.map(state => (
           <button

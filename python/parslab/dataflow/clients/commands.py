@@ -121,7 +121,7 @@ class ClientCommands:
             # Behind the replies of the table: the client must reopen its futures before it reads that they run again.
             self._table.out.replies.append((client.number, encoded(text), []))
 
-        match self._panel_feed.request(request.text, client, reply):
+        match self._panel_feed.request(request.text, client, reply, self._notebook_of(client)):
             case None:
                 pass  # monitoring has answered
             case RetryRequest() as command:

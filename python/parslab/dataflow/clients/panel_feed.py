@@ -76,7 +76,9 @@ class PanelFeed:
             if not self._unwatched:
                 self._monitor.record(events)
 
-    def request(self, text: bytes, client: ClientConnection, reply: Callable[[bytes], None]) -> Command | None:
+    def request(
+        self, text: bytes, client: ClientConnection, reply: Callable[[bytes], None], notebook: int
+    ) -> Command | None:
         """Answer a request of a panel; return the command in it that another component has to carry out.
 
         Parameters
@@ -87,12 +89,14 @@ class PanelFeed:
             The connection through which it came.
         reply
             Called with the answer, at once or later from another thread.
+        notebook
+            The client whose cells the request means when it names none.
         """
         assert self._monitor is not None
         client.panel_asked_at = steady_time()
         self._due = float("-inf")
         self._update()
-        return self._monitor.request(text, steady_time(), reply)
+        return self._monitor.request(text, steady_time(), reply, notebook)
 
     def next_deadline(self, now: float) -> float | None:
         """Do what is due, and return when something is due next."""

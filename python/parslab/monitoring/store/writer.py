@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING, TypeAlias
 from parslab.monitoring.store import inserts, queries
 from parslab.monitoring.store.batch import Batch
 from parslab.monitoring.store.folder import database_file, left_database
-from parslab.records.panel import ErrorReply, TaskDetail, TaskDetailRequest, TaskPage, TaskPageRequest
+from parslab.records.panel import (
+    CellCounts,
+    CellCountsRequest,
+    ErrorReply,
+    TaskDetail,
+    TaskDetailRequest,
+    TaskPage,
+    TaskPageRequest,
+)
 from parslab.wire.descriptors import spare
 
 if TYPE_CHECKING:
@@ -35,7 +43,7 @@ __all__ = ["MEMORY_PAGES", "QueryCallback", "Store"]
 
 log = logging.getLogger(__name__)
 
-QueryCallback: TypeAlias = "Callable[[TaskPage | TaskDetail | ErrorReply], None]"
+QueryCallback: TypeAlias = "Callable[[TaskPage | CellCounts | TaskDetail | ErrorReply], None]"
 
 MEMORY_PAGES = 64 * 1024
 """Pages of 4 kB that the database in memory may have: about 1.5 million small tasks."""
@@ -49,7 +57,7 @@ _LOCKED_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    ask: TaskPageRequest | TaskDetailRequest
+    ask: TaskPageRequest | CellCountsRequest | TaskDetailRequest
     reply: QueryCallback
 
 
@@ -102,7 +110,7 @@ class Store:
         self._handed += 1
         self._post(batch)
 
-    def ask(self, ask: TaskPageRequest | TaskDetailRequest, reply: QueryCallback) -> None:
+    def ask(self, ask: TaskPageRequest | CellCountsRequest | TaskDetailRequest, reply: QueryCallback) -> None:
         """Answer a query; the store's thread calls ``reply``, after it has written all earlier batches."""
         if self._closed:
             reply(ErrorReply(ask.request_id, "The run has ended and its database is closed."))
@@ -169,11 +177,13 @@ class Store:
                 self._fall_back(str(error))
 
     def _answer(self, query: _Query) -> None:
-        answer: TaskPage | TaskDetail | ErrorReply
+        answer: TaskPage | CellCounts | TaskDetail | ErrorReply
         try:
             connection = self._open()
             if isinstance(query.ask, TaskPageRequest):
                 answer = queries.task_page(connection, query.ask)
+            elif isinstance(query.ask, CellCountsRequest):
+                answer = queries.cell_counts(connection, query.ask)
             else:
                 answer = queries.task_detail(connection, query.ask)
         except (sqlite3.Error, UnicodeError) as error:
