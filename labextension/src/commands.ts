@@ -3,7 +3,11 @@ export const Commands = {
   openPanel: 'parslab:open-panel',
   showOverview: 'parslab:show-overview',
   showGraph: 'parslab:show-graph',
-  /** `{states?: string[], apps?: string[], cell?: string}` filters the table. */
+  showTimeline: 'parslab:show-timeline',
+  /**
+   * `{states?: string[], apps?: string[], cell?: string, workers?: string[], between?: [number, number]}` filters the table; times are
+   * seconds since the epoch.
+   */
   showTasks: 'parslab:show-tasks',
   /** `{task?: number}`; without a task, the command asks for its id. */
   showTask: 'parslab:show-task',

@@ -11,12 +11,14 @@ import { panelPlugin } from './plugins/panel';
 import { retryPlugin } from './plugins/retry';
 import { runsPlugin } from './plugins/runs';
 import { tasksPlugin } from './plugins/tasks';
+import { timelinePlugin } from './plugins/timeline';
 
 export default [
   runsPlugin,
   panelPlugin,
   overviewPlugin,
   graphPlugin,
+  timelinePlugin,
   tasksPlugin,
   failuresPlugin,
   blocksPlugin,

@@ -204,6 +204,10 @@ export interface ITaskPageRequest {
   cell?: string;
   /** The client that ran the cell (``TaskDetail.client``); -1 for the notebook that sends the request. */
   client?: number;
+  /** Only tasks whose latest attempt ran on these workers or managers; empty for all. */
+  workers?: string[];
+  /** Only tasks whose latest attempt ran between these two times; null for all. */
+  between?: [number, number] | null;
   /** A field of TaskRow. */
   sort?: string;
   descending?: boolean;
@@ -226,6 +230,20 @@ export interface ITaskDetailRequest {
   type: 'TaskDetailRequest';
   request_id: string;
   task: number;
+}
+
+/** Ask when the workers were busy, for a picture.  The reply is a Timeline or an ErrorReply. */
+export interface ITimelineRequest {
+  type: 'TimelineRequest';
+  request_id: string;
+  /** Begin of the picture; null: when the first task was called. */
+  since?: number | null;
+  /** End of the picture; null: now, or when the last task ended if none is unfinished. */
+  until?: number | null;
+  /** Width of the picture.  Tasks that it would draw closer than two pixels share a bar. */
+  pixels?: number;
+  /** Most rows.  Where there are more workers, those of a node, a block or an executor share a row. */
+  rows?: number;
 }
 
 /**
@@ -657,6 +675,66 @@ export interface ITaskDetail {
   source: [string, string] | null;
 }
 
+/**
+ * Tasks of a row: ``[start, end, tasks, task, app, state, failed, busy]``.
+ *
+ * Times are seconds since the ``origin`` of the Timeline.
+ */
+export type TimelineBar = [start: number, end: number, tasks: number, task: number, app: number, state: string, failed: number, busy: number];
+
+/** A row of the picture: one worker, or all workers of a node, a block or an executor. */
+export interface ITimelineRow {
+  /** Empty for bodies of join apps, which run in the notebook process. */
+  executor: string;
+  block: string;
+  /** The manager; empty for workers of the run's own host, and for rows of more than one node. */
+  node: string;
+  host: string;
+  /** The worker; empty if only its manager is known, and for rows of several workers. */
+  worker: string;
+  /** How many workers share the row. */
+  workers: number;
+  /** What the tasks of the row name as their worker: for ``TaskPageRequest.workers``. */
+  names: string[];
+  /** When the workers connected, as far as it is known. */
+  since: number | null;
+  /** When they left; null while they are connected. */
+  until: number | null;
+  /** Share of the time of the picture in which they were busy, from 0 to 1. */
+  busy: number;
+  bars: TimelineBar[];
+}
+
+/** Averages from a time to the next point: ``[time, connected, busy, waiting]``. */
+export type UtilisationPoint = [time: number, connected: number, busy: number, waiting: number];
+
+/**
+ * When the workers of a run were busy, reduced to what a picture can show.
+ *
+ * Times are seconds since ``origin``.
+ */
+export interface ITimeline {
+  type: 'Timeline';
+  request_id: string;
+  /** When the run began, in seconds since the epoch. */
+  origin: number;
+  /** Begin of this picture. */
+  since: number;
+  until: number;
+  /** Begin of the picture that shows the whole run. */
+  first: number;
+  last: number;
+  /** Whether any task is unfinished and has begun or could. */
+  going_on: boolean;
+  /** What a row stands for. */
+  by: 'worker' | 'node' | 'block' | 'executor';
+  rows: ITimelineRow[];
+  /** Rows that are left out. */
+  hidden: number;
+  apps: string[];
+  utilisation: UtilisationPoint[];
+}
+
 /** The last output lines of a block's job. */
 export interface IBlockOutput {
   type: 'BlockOutput';
@@ -704,6 +782,7 @@ export type Request =
   | ITaskPageRequest
   | ICellCountsRequest
   | ITaskDetailRequest
+  | ITimelineRequest
   | ICancelRequest
   | IRetryRequest
   | IBlockOutputRequest
@@ -721,6 +800,7 @@ export type Reply =
   | ITaskPage
   | ICellCounts
   | ITaskDetail
+  | ITimeline
   | IBlockOutput
   | ICommandReply
   | IErrorReply;

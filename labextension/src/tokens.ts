@@ -24,6 +24,8 @@ import type {
   IRunInfo,
   ITaskDetail,
   ITaskPage,
+  ITimeline,
+  ITimelineRequest,
   IWorkerRow,
   ScalePoint
 } from './protocol';
@@ -133,6 +135,8 @@ export interface IRun extends IDisposable {
   /** The numbers of tasks that these cells of the notebook have called, by state; cells without tasks are left out. */
   cellCounts(cells: readonly string[]): Promise<ICellCounts>;
   detail(task: number): Promise<ITaskDetail>;
+  /** When the workers were busy, reduced to what a picture of a width can show. */
+  timeline(query: Omit<ITimelineRequest, 'type' | 'request_id'>): Promise<ITimeline>;
   /** Why the kernel has no run, if the status is `none` and the kernel has said so. */
   readonly inspection: IInspection | null;
   /** The name of the live run that the kernel of the notebook, or a new one, can continue; empty if there is none. */

@@ -9,7 +9,9 @@ import type {
   IRunInfo,
   ISnapshot,
   ITaskDetail,
-  ITaskRow
+  ITaskRow,
+  ITimeline,
+  ITimelineRow
 } from '../src/protocol';
 
 export const INFO: IRunInfo = {
@@ -227,6 +229,45 @@ export function blockText(id: number | string, part: Partial<IBlockOutput> = {})
     stdout: '',
     stderr: '',
     problem: '',
+    ...part
+  };
+}
+
+export function timelineRow(part: Partial<ITimelineRow> = {}): ITimelineRow {
+  return {
+    executor: 'local',
+    block: '',
+    node: '',
+    host: 'here',
+    worker: 'local-0',
+    workers: 1,
+    names: ['local-0'],
+    since: null,
+    until: null,
+    busy: 0.2,
+    bars: [],
+    ...part
+  };
+}
+
+export function timeline(part: Partial<ITimeline> = {}): ITimeline {
+  return {
+    type: 'Timeline',
+    request_id: '',
+    origin: 1000,
+    since: 0,
+    until: 10,
+    first: 0,
+    last: 10,
+    going_on: true,
+    by: 'worker',
+    rows: [timelineRow()],
+    hidden: 0,
+    apps: ['fit'],
+    utilisation: [
+      [0, 1, 0.5, 2.5],
+      [10, 1, 0.5, 2.5]
+    ],
     ...part
   };
 }

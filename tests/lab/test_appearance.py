@@ -108,6 +108,8 @@ def test_all_can_be_reached_by_the_keyboard(panel: Panel) -> None:
     keyboard.press("ArrowRight")
     assert focus(panel) == "tab Graph"
     keyboard.press("ArrowRight")
+    assert focus(panel) == "tab Timeline"
+    keyboard.press("ArrowRight")
     assert focus(panel) == "tab Tasks"
     press_until(panel, "Tab", "input Filter tasks")
     press_until(panel, "Tab", "rowgroup")

@@ -115,7 +115,7 @@ def opened(panel: Panel, block: int) -> Locator:
 
 def test_a_run_without_blocks_has_no_such_tab(lab: Lab, loaded: Notebook) -> None:
     lab.panel.is_live()
-    expect(lab.panel.node.get_by_role("tab")).to_have_text(["Overview", "Graph", "Tasks"])
+    expect(lab.panel.node.get_by_role("tab")).to_have_text(["Overview", "Graph", "Timeline", "Tasks"])
 
 
 def test_blocks_are_listed_with_state_workers_and_reason(blocks: Panel) -> None:

@@ -38,7 +38,7 @@ def test_a_block_comes_with_the_work_and_goes_after_it(lab: Lab, book: Notebook,
     panel = lab.panel
     book.run(LOAD.format(worker_init="echo welcome to the node", idle=2))
     panel.is_live()
-    expect(panel.node.get_by_role("tab")).to_have_text(["Overview", "Graph", "Tasks"])
+    expect(panel.node.get_by_role("tab")).to_have_text(["Overview", "Graph", "Timeline", "Tasks"])
     book.run(f"futures = [held({str(gate)!r}) for _ in range(2)]")
     panel.show("Blocks")
     first = panel.node.locator("[data-block='htex/0']")

@@ -50,6 +50,7 @@ from parslab.records.panel import (
     TaskDetailRequest,
     TaskPage,
     TaskPageRequest,
+    Timeline,
 )
 from parslab.records.states import TaskState, WorkerState
 
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 S = TaskState
-Answer = TaskPage | CellCounts | TaskDetail | ErrorReply
+Answer = TaskPage | CellCounts | TaskDetail | Timeline | ErrorReply
 
 
 class Desk:
@@ -295,6 +296,16 @@ def test_a_batch_that_cannot_be_understood_does_not_end_the_thread(desk: Desk) -
     desk.write(*done(0))
     assert desk.page().total == 1
     assert desk.reports.get(timeout=10)[0] == "error"
+
+
+def test_tasks_are_found_by_worker_and_time(desk: Desk) -> None:
+    desk.write(*done(0), *done(5))  # they ran from 0.2 to 0.3, and from 5.2 to 5.3
+    desk.write(TaskSubmitted(9.0, 9, "fit", S.ready, "llex", 1), TaskMoved(9.1, 9, S.running, 0, "v"))
+    assert desk.ids(between=(0.25, 5.25), descending=False) == [0, 5]
+    assert desk.ids(between=(0.4, 5.0)) == []
+    assert desk.ids(between=(5.0, 50.0), workers=["v"]) == [9]
+    assert desk.ids(workers=["v", "w"], descending=False) == [0, 5, 9]
+    assert desk.ids(workers=["w"], between=(0.0, 50.0), text="no such") == []
 
 
 def test_a_reply_that_raises_does_not_end_the_thread(desk: Desk) -> None:

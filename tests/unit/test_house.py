@@ -60,7 +60,7 @@ SIDEWAYS = {
 PARTS = {
     "dataflow": ("", "resume", "clients", "high_throughput", "operations", "persistence", "files", "network", "graph"),
     "client": ("", "handle", "local", "reproducer", "calls", "transport", "process", "futures"),
-    "monitoring": ("parsl_database", "report", "export", "", "view", "store", "failures"),
+    "monitoring": ("parsl_database", "report", "export", "", "view", "timeline", "store", "failures"),
     "remote": ("mpi", "manager", "engines", "files", "pool", "software", "worker", ""),
     "providers": ("batch", "channel", "ssh", "kube", "cloud", ""),
 }

@@ -8,6 +8,7 @@ import type {
   IErrorReply,
   ITaskDetail,
   ITaskPage,
+  ITimeline,
   Reply,
   Request
 } from '../protocol';
@@ -20,7 +21,7 @@ export const REPLY_TIMEOUT = 15000;
 export const LONG_REPLY_TIMEOUT = 60000;
 
 /** Replies that carry the id of a request. Snapshots carry one too, but belong to the stream. */
-export type RequestReply = ITaskPage | ICellCounts | ITaskDetail | IBlockOutput | ICommandReply;
+export type RequestReply = ITaskPage | ICellCounts | ITaskDetail | ITimeline | IBlockOutput | ICommandReply;
 
 interface IPendingRequest {
   resolve: (reply: RequestReply) => void;
@@ -86,7 +87,13 @@ export class PendingRequests {
 
 /** Whether this message is the reply to one request, and not part of the stream. */
 export function isRequestReply(reply: Reply): reply is RequestReply | IErrorReply {
-  return ['TaskPage', 'CellCounts', 'TaskDetail', 'BlockOutput', 'CommandReply', 'ErrorReply'].includes(
-    reply.type
-  );
+  return [
+    'TaskPage',
+    'CellCounts',
+    'TaskDetail',
+    'Timeline',
+    'BlockOutput',
+    'CommandReply',
+    'ErrorReply'
+  ].includes(reply.type);
 }

@@ -26,6 +26,8 @@ import type {
   ISnapshot,
   ITaskDetail,
   ITaskPage,
+  ITimeline,
+  ITimelineRequest,
   IWorkerRow,
   GraphNode,
   ScalePoint
@@ -231,6 +233,10 @@ export class Run implements IRun {
 
   detail(task: number): Promise<ITaskDetail> {
     return this._request<ITaskDetail>({ type: 'TaskDetailRequest', request_id: this._requests.newId(), task });
+  }
+
+  timeline(query: Omit<ITimelineRequest, 'type' | 'request_id'>): Promise<ITimeline> {
+    return this._request<ITimeline>({ type: 'TimelineRequest', request_id: this._requests.newId(), ...query });
   }
 
   cancel(tasks: readonly number[] | 'all'): Promise<string> {

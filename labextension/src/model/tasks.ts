@@ -25,11 +25,24 @@ export interface IQuery {
   readonly text: string;
   /** A cell of the notebook, `In [3]`; empty for the tasks of all cells. */
   readonly cell: string;
+  /** Only tasks that ran on these workers or managers. */
+  readonly workers: readonly string[];
+  /** Only tasks that ran between these two times, in seconds since the epoch. */
+  readonly between: readonly [number, number] | null;
   readonly sort: keyof ITaskRow;
   readonly descending: boolean;
 }
 
-export const ALL: IQuery = { states: [], apps: [], text: '', cell: '', sort: 'id', descending: true };
+export const ALL: IQuery = {
+  states: [],
+  apps: [],
+  text: '',
+  cell: '',
+  workers: [],
+  between: null,
+  sort: 'id',
+  descending: true
+};
 
 export class TaskTable implements IDisposable {
   constructor(runs: IRuns) {
@@ -121,6 +134,8 @@ export class TaskTable implements IDisposable {
     this._pages.clear();
     this._total = 0;
     this._problem = '';
+    // Times and workers of one run say nothing about another one.
+    this._query = { ...this._query, workers: [], between: null };
     this._generation += 1;
     this._requestIfActive();
     this._changed.emit();
@@ -173,8 +188,10 @@ export class TaskTable implements IDisposable {
     let reply: ITaskPage | null = null;
     let problem = '';
     try {
-      const { states, apps, ...rest } = this._query;
-      const query = { ...rest, states: [...states], apps: [...apps], offset: page * PAGE, limit: PAGE };
+      const { states, apps, workers, between, ...rest } = this._query;
+      const lists = { states: [...states], apps: [...apps], workers: [...workers] };
+      const times: [number, number] | null = between && [...between];
+      const query = { ...rest, ...lists, between: times, offset: page * PAGE, limit: PAGE };
       reply = await run.page(query);
     } catch (error) {
       problem = (error as Error).message;

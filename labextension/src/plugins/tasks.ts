@@ -4,10 +4,12 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { Commands } from '../commands';
+import type { IQuery } from '../model/tasks';
 import { ALL, TaskTable } from '../model/tasks';
 import { TasksView } from '../panels/tasks';
 import { IParslPanel, IRuns } from '../tokens';
 
+const TIMES = { type: 'array', items: { type: 'number' } };
 const LIST = { type: 'array', items: { type: 'string' } };
 
 export const tasksPlugin: JupyterFrontEndPlugin<void> = {
@@ -32,13 +34,23 @@ export const tasksPlugin: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(Commands.showTasks, {
       label: trans.__('List the Tasks of the Run'),
       describedBy: {
-        args: { type: 'object', properties: { states: LIST, apps: LIST, cell: { type: 'string' } } }
+        args: {
+          type: 'object',
+          properties: { states: LIST, apps: LIST, cell: { type: 'string' }, workers: LIST, between: TIMES }
+        }
       },
       execute: args => {
-        const { states, apps, cell } = args as { states?: string[]; apps?: string[]; cell?: string };
+        const { states, apps, cell, workers, between } = args as Partial<IQuery>;
         panel.open('tasks');
-        if (states || apps || cell) {
-          table.setQuery({ ...ALL, states: states ?? [], apps: apps ?? [], cell: cell ?? '' });
+        if (states || apps || cell || workers || between) {
+          table.setQuery({
+            ...ALL,
+            states: states ?? [],
+            apps: apps ?? [],
+            cell: cell ?? '',
+            workers: workers ?? [],
+            between: between ?? null
+          });
         }
       }
     });

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Request,
         TaskDetailRequest,
         TaskPageRequest,
+        TimelineRequest,
     )
 
 __all__ = ["BEAT", "INTERVAL", "ROW", "Feed"]
@@ -62,7 +63,16 @@ class Feed:
 
     def ask(
         self, message: Request, now: float
-    ) -> Snapshot | TaskPageRequest | CellCountsRequest | TaskDetailRequest | BlockOutputRequest | Command | None:
+    ) -> (
+        Snapshot
+        | TaskPageRequest
+        | CellCountsRequest
+        | TaskDetailRequest
+        | TimelineRequest
+        | BlockOutputRequest
+        | Command
+        | None
+    ):
         """Reply to a panel, or return the request if files, the database or the loop must answer it."""
         if isinstance(message, SnapshotRequest):
             return self._snapshot(message, now)

@@ -17,6 +17,7 @@ from parslab.clock import wall_clock_offset
 from parslab.monitoring.feed import Feed
 from parslab.monitoring.jobfiles import JobFiles
 from parslab.monitoring.store.writer import Store
+from parslab.monitoring.timeline.service import TimelineService
 from parslab.monitoring.view.text import ERROR, clipped
 from parslab.monitoring.view.view import View
 from parslab.records.events import NoticeRaised
@@ -31,6 +32,7 @@ from parslab.records.panel import (
     Snapshot,
     TaskDetailRequest,
     TaskPageRequest,
+    TimelineRequest,
 )
 from parslab.wire.encoding import encode_json
 
@@ -100,6 +102,7 @@ class Monitor:
         self.view = View(restarts=lives)
         self._feed = Feed(self.view)
         self._store = Store(run_dir, self._reported, again=lives > 0)
+        self._timeline = TimelineService()
         self._files = JobFiles()
         self._post = post
         self._clock_offset = clock_offset
@@ -202,15 +205,16 @@ class Monitor:
             self._block_output(answer, reply)
         elif answer is None:
             return None
-        elif not isinstance(answer, (TaskPageRequest, CellCountsRequest, TaskDetailRequest)):
+        elif not isinstance(answer, (TaskPageRequest, CellCountsRequest, TaskDetailRequest, TimelineRequest)):
             return answer
         else:
-            if not isinstance(answer, TaskDetailRequest) and answer.client < 0:
+            if isinstance(answer, (TaskPageRequest, CellCountsRequest)) and answer.client < 0:
                 answer.client = notebook
             # The store reads batches and queries from one queue, so this query sees the rows of this flush.
             if self.view.unwritten:
                 self._flush(now)
-            self._store.ask(answer, lambda found: reply(encode_json(_at(found, now))))
+            how = self._timeline.ask(now) if isinstance(answer, TimelineRequest) else None
+            self._store.ask(answer, lambda found: reply(encode_json(_at(found, now))), how)
         return None
 
     def _block_output(self, ask: BlockOutputRequest, reply: Callable[[bytes], None]) -> None:
@@ -282,7 +286,9 @@ class Monitor:
 
     def _flush(self, now: float) -> None:
         self._flushed = now
-        self._store.write(self.view.take_batch())
+        batch = self.view.take_batch()
+        self._store.write(batch)
+        self._timeline.note(batch, now)
 
     def _reported(self, level: str, text: str) -> None:
         """Keep a notice of the store until the loop raises it; the store's thread calls this."""

@@ -60,6 +60,11 @@ __all__ = [
     "TaskPage",
     "TaskPageRequest",
     "TaskRow",
+    "Timeline",
+    "TimelineBar",
+    "TimelineRequest",
+    "TimelineRow",
+    "UtilisationPoint",
     "WorkerRow",
 ]
 
@@ -113,6 +118,10 @@ class TaskPageRequest(_PanelMessage):
     """Only tasks that this cell of the notebook called, for example ``In [3]``; empty for all tasks."""
     client: int = -1
     """The client that ran the cell (``TaskDetail.client``); -1 for the notebook that sends the request."""
+    workers: list[str] = []
+    """Only tasks whose latest attempt ran on these workers or managers; empty for all."""
+    between: tuple[float, float] | None = None
+    """Only tasks whose latest attempt ran between these two times; null for all."""
     sort: str = "id"
     """A field of TaskRow."""
     descending: bool = True
@@ -135,6 +144,20 @@ class TaskDetailRequest(_PanelMessage):
 
     request_id: str
     task: int
+
+
+class TimelineRequest(_PanelMessage):
+    """Ask when the workers were busy, for a picture.  The reply is a Timeline or an ErrorReply."""
+
+    request_id: str
+    since: float | None = None
+    """Begin of the picture; null: when the first task was called."""
+    until: float | None = None
+    """End of the picture; null: now, or when the last task ended if none is unfinished."""
+    pixels: int = 600
+    """Width of the picture.  Tasks that it would draw closer than two pixels share a bar."""
+    rows: int = 100
+    """Most rows.  Where there are more workers, those of a node, a block or an executor share a row."""
 
 
 class CancelRequest(_PanelMessage):
@@ -249,6 +272,7 @@ Request: TypeAlias = (
     | TaskPageRequest
     | CellCountsRequest
     | TaskDetailRequest
+    | TimelineRequest
     | CancelRequest
     | RetryRequest
     | BlockOutputRequest
@@ -610,6 +634,91 @@ class TaskDetail(_PanelMessage):
     """Place and text of the innermost line of the traceback that is in a cell: ``["In [3], line 4", "1 / 0"]``."""
 
 
+class TimelineBar(msgspec.Struct, array_like=True, gc=False):
+    """Tasks of a row: ``[start, end, tasks, task, app, state, failed, busy]``.
+
+    Times are seconds since the ``origin`` of the Timeline.
+    """
+
+    start: float
+    end: float
+    tasks: int
+    """How many attempts the bar stands for."""
+    task: int
+    """The task of the first attempt."""
+    app: int
+    """Place of the most frequent app in ``apps``; -1 for several apps."""
+    state: str
+    """State of the task; ``failed`` for several attempts of which any failed."""
+    failed: int
+    """How many of the attempts failed."""
+    busy: float
+    """Seconds that the attempts took together."""
+
+
+class TimelineRow(msgspec.Struct, kw_only=True, gc=False):
+    """A row of the picture: one worker, or all workers of a node, a block or an executor."""
+
+    executor: str
+    """Empty for bodies of join apps, which run in the notebook process."""
+    block: str = ""
+    node: str = ""
+    """The manager; empty for workers of the run's own host, and for rows of more than one node."""
+    host: str = ""
+    worker: str = ""
+    """The worker; empty if only its manager is known, and for rows of several workers."""
+    workers: int = 1
+    """How many workers share the row."""
+    names: list[str] = []
+    """What the tasks of the row name as their worker: for ``TaskPageRequest.workers``."""
+    since: float | None = None
+    """When the workers connected, as far as it is known."""
+    until: float | None = None
+    """When they left; null while they are connected."""
+    busy: float = 0.0
+    """Share of the time of the picture in which they were busy, from 0 to 1."""
+    bars: list[TimelineBar] = []
+
+
+class UtilisationPoint(msgspec.Struct, array_like=True, gc=False):
+    """Averages from a time to the next point: ``[time, connected, busy, waiting]``."""
+
+    time: float
+    """Seconds since the ``origin`` of the Timeline."""
+    connected: float
+    """Workers that could run tasks."""
+    busy: float
+    """Workers that ran one."""
+    waiting: float
+    """Tasks that were ready and that no worker had begun."""
+
+
+class Timeline(_PanelMessage):
+    """When the workers of a run were busy, reduced to what a picture can show.
+
+    Times are seconds since ``origin``.
+    """
+
+    request_id: str
+    origin: float
+    """When the run began, in seconds since the epoch."""
+    since: float
+    """Begin of this picture."""
+    until: float
+    first: float
+    """Begin of the picture that shows the whole run."""
+    last: float
+    going_on: bool
+    """Whether any task is unfinished and has begun or could."""
+    by: Literal["worker", "node", "block", "executor"]
+    """What a row stands for."""
+    rows: list[TimelineRow]
+    hidden: int
+    """Rows that are left out."""
+    apps: list[str]
+    utilisation: list[UtilisationPoint]
+
+
 class BlockOutput(_PanelMessage):
     """The last output lines of a block's job."""
 
@@ -662,4 +771,6 @@ Command: TypeAlias = (
 )
 """Requests that the DataFlowKernel itself carries out."""
 
-Reply: TypeAlias = Snapshot | Delta | TaskPage | CellCounts | TaskDetail | BlockOutput | CommandReply | ErrorReply
+Reply: TypeAlias = (
+    Snapshot | Delta | TaskPage | CellCounts | TaskDetail | Timeline | BlockOutput | CommandReply | ErrorReply
+)

@@ -33,13 +33,14 @@ export function TasksBody(props: ITasksBodyProps): React.JSX.Element {
   const { table, trans } = props;
   const all = React.useMemo(() => columns(trans), [trans]);
   const { query, total, problem } = table;
-  const filtered = query.text !== '' || query.states.length > 0 || query.apps.length > 0;
+  const filtered = query.text !== '' || query.states.length > 0 || query.apps.length > 0 || query.between !== null;
   return (
     <div className="parslab-Tasks">
       <style>{columnStyle(all)}</style>
       <Filters
         query={query}
         overview={table.run?.overview ?? null}
+        origin={table.run?.info?.started ?? 0}
         trans={trans}
         onChange={part => table.setQuery(part)}
       />

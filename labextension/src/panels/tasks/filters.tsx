@@ -2,6 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { clock } from '../../components/format';
 import { labelOf, StateMark } from '../../components/states';
 import { STATES } from '../../model/states';
 import type { IQuery } from '../../model/tasks';
@@ -13,11 +14,13 @@ const TYPING = 250;
 export interface IFiltersProps {
   query: IQuery;
   overview: IOverview | null;
+  /** When the run began, in seconds since the epoch. */
+  origin: number;
   trans: TranslationBundle;
   onChange: (part: Partial<IQuery>) => void;
 }
 
-export function Filters({ query, overview, trans, onChange }: IFiltersProps): React.JSX.Element {
+export function Filters({ query, overview, origin, trans, onChange }: IFiltersProps): React.JSX.Element {
   const counts = overview?.counts ?? {};
   const apps = Object.keys(overview?.apps ?? {});
   const states = STATES.filter(state => counts[state] || query.states.includes(state));
@@ -50,6 +53,17 @@ export function Filters({ query, overview, trans, onChange }: IFiltersProps): Re
           {query.cell} <span aria-hidden="true">×</span>
         </button>
       )}
+      {query.between && (
+        <button
+          type="button"
+          className="parslab-Filters-between"
+          aria-label={trans.__('Show tasks of all times and workers')}
+          title={query.workers.join(', ')}
+          onClick={() => onChange({ between: null, workers: [] })}
+        >
+          {times(query, origin, trans)} <span aria-hidden="true">×</span>
+        </button>
+      )}
       <div className="parslab-Filters-states" role="group" aria-label={trans.__('States')}>
         {states.map(state => (
           <button
@@ -67,6 +81,13 @@ export function Filters({ query, overview, trans, onChange }: IFiltersProps): Re
       </div>
     </div>
   );
+}
+
+/** The part of the time, and the workers, that the timeline has chosen. */
+function times({ between, workers }: IQuery, origin: number, trans: TranslationBundle): string {
+  const [since, until] = between!.map(time => clock(time - origin));
+  const where = trans._n('1 worker', '%1 workers', workers.length);
+  return trans.__('Ran from %1 to %2, %3', since, until, where);
 }
 
 /** A text field that reports its text after a pause in typing. */

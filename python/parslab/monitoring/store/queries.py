@@ -94,6 +94,14 @@ def _filter(request: TaskPageRequest) -> tuple[str, list[Any]]:
     if request.cell:
         terms.append("cell = ? AND client = ?")
         values += [request.cell, _storable(request.client)]
+    if request.workers:
+        chosen = request.workers[:500]
+        terms.append(f"worker IN ({','.join('?' * len(chosen))})")
+        values += chosen
+    if request.between is not None:
+        since, until = request.between
+        terms.append("started < ? AND coalesce(joining, ended, retrying, ?) > ?")
+        values += [until, until, since]
     if text := request.text.strip()[:200]:
         # The backslash is first: later it would also escape the backslashes in front of the other two.
         for sign in "\\%_":

@@ -19,31 +19,29 @@ import sqlite3
 import threading
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from parslab.monitoring.store import inserts, queries
 from parslab.monitoring.store.batch import Batch
 from parslab.monitoring.store.folder import database_file, left_database
-from parslab.records.panel import (
-    CellCounts,
-    CellCountsRequest,
-    ErrorReply,
-    TaskDetail,
-    TaskDetailRequest,
-    TaskPage,
-    TaskPageRequest,
-)
+from parslab.records.panel import CellCountsRequest, ErrorReply, TaskDetailRequest, TaskPageRequest
 from parslab.wire.descriptors import spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from parslab.records.panel import CellCounts, TaskDetail, TaskPage, Timeline, TimelineRequest
+
 __all__ = ["MEMORY_PAGES", "QueryCallback", "Store"]
 
 log = logging.getLogger(__name__)
 
-QueryCallback: TypeAlias = "Callable[[TaskPage | CellCounts | TaskDetail | ErrorReply], None]"
+Query: TypeAlias = "TaskPageRequest | CellCountsRequest | TaskDetailRequest | TimelineRequest"
+Found: TypeAlias = "TaskPage | CellCounts | TaskDetail | Timeline | ErrorReply"
+
+QueryCallback: TypeAlias = "Callable[[Found], None]"
+QueryAnswer: TypeAlias = "Callable[[sqlite3.Connection, Any], Found]"
 
 MEMORY_PAGES = 64 * 1024
 """Pages of 4 kB that the database in memory may have: about 1.5 million small tasks."""
@@ -57,8 +55,16 @@ _LOCKED_TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    ask: TaskPageRequest | CellCountsRequest | TaskDetailRequest
+    ask: Query
     reply: QueryCallback
+    answer: QueryAnswer
+
+
+_ANSWERS: dict[type, QueryAnswer] = {
+    TaskPageRequest: queries.task_page,
+    CellCountsRequest: queries.cell_counts,
+    TaskDetailRequest: queries.task_detail,
+}
 
 
 class Store:
@@ -110,12 +116,22 @@ class Store:
         self._handed += 1
         self._post(batch)
 
-    def ask(self, ask: TaskPageRequest | CellCountsRequest | TaskDetailRequest, reply: QueryCallback) -> None:
-        """Answer a query; the store's thread calls ``reply``, after it has written all earlier batches."""
+    def ask(self, ask: Query, reply: QueryCallback, answer: QueryAnswer | None = None) -> None:
+        """Answer a query; the store's thread calls ``reply``, after it has written all earlier batches.
+
+        Parameters
+        ----------
+        ask
+            The request.
+        reply
+            Receives the answer.
+        answer
+            Makes the answer from the database and the request; by default, the function of :mod:`queries` for it.
+        """
         if self._closed:
             reply(ErrorReply(ask.request_id, "The run has ended and its database is closed."))
             return
-        self._post(_Query(ask, reply))
+        self._post(_Query(ask, reply, answer or _ANSWERS[type(ask)]))
 
     def close(self, timeout: float = 2.0) -> bool:
         """Write all batches and end the thread; return False if that takes longer than about ``timeout`` seconds."""
@@ -177,15 +193,9 @@ class Store:
                 self._fall_back(str(error))
 
     def _answer(self, query: _Query) -> None:
-        answer: TaskPage | CellCounts | TaskDetail | ErrorReply
+        answer: Found
         try:
-            connection = self._open()
-            if isinstance(query.ask, TaskPageRequest):
-                answer = queries.task_page(connection, query.ask)
-            elif isinstance(query.ask, CellCountsRequest):
-                answer = queries.cell_counts(connection, query.ask)
-            else:
-                answer = queries.task_detail(connection, query.ask)
+            answer = query.answer(self._open(), query.ask)
         except (sqlite3.Error, UnicodeError) as error:
             answer = ErrorReply(query.ask.request_id, f"The monitoring database could not be read: {error}.")
         query.reply(answer)
