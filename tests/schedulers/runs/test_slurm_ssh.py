@@ -15,6 +15,7 @@ import pytest
 import parslab
 from parslab import SSH, File, python_app
 from parslab.launchers import SrunLauncher
+from tests.process.sandbox import until
 from tests.process.test_ssh_channel import clients, kept, nothing_left_on_host
 from tests.schedulers.runs.cluster import htex, loaded, no_jobs, slurm_jobs, slurm_provider, wait_blocks
 from tests.ssh.server import SSHServer
@@ -76,7 +77,8 @@ def test_blocks_of_several_nodes_and_their_files(
         assert (tmp_path / "made").read_text() == "word word "
         hosts = {future.result(PATIENCE) for future in [where() for _ in range(100)]}
         assert hosts <= {"n1", "n2", "n3", "n4"}
-        assert "hello from init" in Path(dfk.run_dir, "blocks", "htex-0.stdout").read_text()
+        output = Path(dfk.run_dir, "blocks", "htex-0.stdout")
+        until(lambda: output.exists() and "hello from init" in output.read_text(), PATIENCE, "the output of the block")
         assert len(clients(server)) == 1
     no_jobs()
     nothing_left_on_host(server)
