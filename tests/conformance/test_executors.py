@@ -146,16 +146,24 @@ class TestDaskExecutor(ExecutorSuite):
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def cluster(cls) -> Iterator[None]:
+    def cluster(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        environment = os.environ | {"DASK_TEMPORARY_DIRECTORY": str(tmp_path_factory.mktemp("dask"))}
         with subprocess.Popen(
-            [sys.executable, "-c", DASK_CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", DASK_CLUSTER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             cls.address = process.stdout.readline().strip()
             yield
             process.stdin.close()
-            process.wait(60)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def executor(self) -> Executor:
         return parslab.DaskExecutor(self.address)
