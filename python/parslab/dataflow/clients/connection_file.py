@@ -8,6 +8,7 @@ system can see nothing else of the run.
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -150,6 +151,8 @@ class ConnectionFile:
             os.utime(self.path)
 
     def remove(self) -> None:
-        """Remove the file: the run is over."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        """Remove the file, and what a process of this run left beside it when it was killed: the run is over."""
+        unfinished = self.path.parent.glob(f".{glob.escape(self.path.stem)}.*")
+        for path in (self.path, self._prepared, *unfinished):
+            with contextlib.suppress(OSError):
+                path.unlink()
