@@ -234,9 +234,11 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     left = Census.take(with_processes).newcomers(before)
     deadline = time.monotonic() + GRACE * business()
+    pause = 0.02
     while left and time.monotonic() < deadline:
-        gc.collect()
-        wait(0.02)
+        gc.collect()  # no other thread runs meanwhile; after thousands of tests that takes long
+        wait(pause)
+        pause = min(1.5 * pause, 0.5)
         left = Census.take(with_processes).newcomers(before)
     if left:
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import parslab
 from parslab import SSH
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     from tests.ssh.server import SSHServer
@@ -61,6 +61,8 @@ done
 exit 0
 """
 
+_PROGRAMS = {"sbatch": _SBATCH, "squeue": _SQUEUE, "scancel": _SCANCEL}
+
 
 class Queue:
     """The scheduler.
@@ -74,7 +76,7 @@ class Queue:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        for name, text in (("sbatch", _SBATCH), ("squeue", _SQUEUE), ("scancel", _SCANCEL)):
+        for name, text in _PROGRAMS.items():
             path = folder / name
             path.write_text(text.format(folder=folder))
             path.chmod(0o755)
@@ -85,6 +87,16 @@ class Queue:
             host,
             **{"ssh_options": server.options, "init": f"export PATH={self.folder}:$PATH", "route": "relay", **options},
         )
+
+    def hidden(self) -> str:
+        """Shell code after which the programs of the host are found, but those of no scheduler."""
+        bare = self.folder / "bare"
+        bare.mkdir()
+        for folder in ("/bin", "/usr/bin"):
+            for program in Path(folder).iterdir():
+                if program.name not in _PROGRAMS and not (bare / program.name).is_symlink():
+                    (bare / program.name).symlink_to(program)
+        return f"export PATH={bare}"
 
     def provider(self, channel: SSH, **options: Any) -> parslab.SlurmProvider:
         """Blocks of one node of this scheduler."""
