@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "KEPT_SIZE",
     "SHARED_SIZE",
     "Buffer",
     "PlainBuffer",
@@ -48,6 +49,8 @@ __all__ = [
 
 SHARED_SIZE = 64 * 1024
 """Bytes of buffers from which on a value is shared: below, the system calls cost more than the copies they save."""
+KEPT_SIZE = 1 << 20
+"""Bytes of the smallest block that a node of another host keeps: below, that saves too little."""
 _ALIGNMENT = 64
 """Each buffer begins at a multiple of this, as numerical libraries want it."""
 _PAGE = mmap.PAGESIZE

@@ -82,6 +82,7 @@ from parslab.wire.messages.files import (
     ToNodeFileMessage,
 )
 from parslab.wire.messages.manager import (
+    BlocksMade,
     BlocksSent,
     KeepTasks,
     LinkHeartbeat,
@@ -179,6 +180,7 @@ SAMPLES: tuple[tuple[Any, Any], ...] = (
     (ManagerMessage, NodeSample(12.5, 1 << 30, 0.5)),
     (ManagerMessage, TaskSample(4, 1, 1.5, 1 << 30, 5, 6)),
     (ManagerMessage, ManagerBroken("its workers cannot start")),
+    (ManagerMessage, BlocksMade(((1, -7),))),
     (ToManagerMessage, ManagerAccepted()),
     (ToManagerMessage, ManagerGivenUp("it was silent for 20 s")),
     (ToManagerMessage, KeepTasks(1860.0)),

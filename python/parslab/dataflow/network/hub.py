@@ -13,6 +13,7 @@ import logging
 import os
 import resource
 import struct
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -32,6 +33,7 @@ from parslab.wire.invitations import Invitation
 from parslab.wire.messages.base import OutputPrinted, Refused, WireMessage
 from parslab.wire.messages.files import NodeFileMessage
 from parslab.wire.messages.manager import (
+    BlocksMade,
     LinkHeartbeat,
     ManagerBroken,
     ManagerDraining,
@@ -57,6 +59,7 @@ log = logging.getLogger(__name__)
 
 _decode = decoder(
     LinkHeartbeat
+    | BlocksMade
     | ManagerBroken
     | ManagerDraining
     | ManagerLeft
@@ -109,12 +112,12 @@ class _HubConnection:
     def __init__(self, hub: Hub, identity: bytes) -> None:
         self.identity = identity
         self._hub = hub
-        self._blocks = NodeBlocks()
+        self.blocks = NodeBlocks()
 
     def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> bool:
         # Also without frames, because the node keeps blocks until a message says that they are not needed.
-        if frames or self._blocks:
-            blocks, frames = self._blocks.outgoing(frames)
+        if frames or self.blocks:
+            blocks, frames = self.blocks.outgoing(frames)
             if blocks is not None:
                 messages = [blocks, *messages]
         return self._hub.send(self.identity, messages, frames)
@@ -186,6 +189,8 @@ class Hub:
         """By the type of the hello and the number of the executor."""
         self._peers: dict[bytes, PeerListener[Any]] = {}
         """Who receives the messages of a peer, by its identity."""
+        self._connections: weakref.WeakValueDictionary[bytes, _HubConnection] = weakref.WeakValueDictionary()
+        """The connections that their listeners hold."""
         self._sent = False
         self._probing = False
         self._context: zmq.Context[Any] = zmq.Context()
@@ -393,7 +398,8 @@ class Hub:
             return
         # Before the listener is asked: if it refuses the peer, ``refuse`` removes this entry again.
         self._peers[identity] = listener
-        listener.hello(_HubConnection(self, identity), first)
+        connection = self._connections[identity] = _HubConnection(self, identity)
+        listener.hello(connection, first)
         if len(messages) > 1:
             self._passed_on(identity, messages[1:], frames)
 
@@ -401,11 +407,19 @@ class Hub:
         """Pass messages on to the listener of a peer; return whether they need no other answer."""
         listener = self._peers.get(identity)
         try:
+            if messages and type(messages[0]) is BlocksMade:
+                frames = self._with_blocks(identity, messages.pop(0), frames)  # type: ignore[arg-type]
             return listener is not None and listener.received(identity, messages, list(frames))
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, ProtocolError, TypeError, ValueError) as error:
             self._lose(identity)
             self._stranger(identity, f"a batch that cannot be read ({type(error).__name__}: {error})")
             return True
+
+    def _with_blocks(self, identity: bytes, made: BlocksMade, frames: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Note what a manager keeps of the frames that it sends."""
+        connection = self._connections.get(identity)
+        # Nobody holds the connection of a manager that was removed: what it keeps ends with it.
+        return frames if connection is None else connection.blocks.incoming(made, frames)
 
     def _stranger(self, identity: bytes, what: str) -> None:
         self.strangers += 1

@@ -1,11 +1,15 @@
-"""Keeps the large blocks that the DataFlowKernel of another host sends to this node once for all tasks [core]."""
+"""Keeps large blocks on a node, so that the DataFlowKernel of another host need not send them again [core].
+
+They are arguments that it sent once for all tasks, and results that tasks of this node made.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from parslab.errors import ProtocolError
-from parslab.wire.shared_memory import allocate, size_of
+from parslab.wire.messages.manager import BlocksMade
+from parslab.wire.shared_memory import KEPT_SIZE, SharedFrame, allocate, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +21,12 @@ __all__ = ["KeptBlocks"]
 
 
 class KeptBlocks:
-    """The blocks of one connection, by the numbers that the DataFlowKernel has given them."""
+    """The blocks of one connection, by their numbers: those of results, which the node numbers itself, are below 0."""
 
     def __init__(self) -> None:
         self._blocks: dict[int, Buffer] = {}
+        self._made = 0
+        """How many blocks of results were kept so far."""
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -46,3 +52,20 @@ class KeptBlocks:
         except LookupError as error:
             raise ProtocolError(f"the DataFlowKernel names block {error}, which this node does not have") from None
         return found
+
+    def outgoing(self, frames: Sequence[Buffer]) -> BlocksMade | None:
+        """Keep the large results among the frames of a batch, until the DataFlowKernel says that nobody needs them.
+
+        Returns
+        -------
+        BlocksMade or None
+            What the DataFlowKernel must know before it reads the batch; None if nothing is kept.
+        """
+        kept: list[tuple[int, int]] = []
+        for place, frame in enumerate(frames):
+            # Only what is in shared memory: to keep anything else would cost a copy, also of results that nobody needs.
+            if type(frame) is SharedFrame and frame.nbytes >= KEPT_SIZE:
+                self._made += 1
+                self._blocks[-self._made] = frame
+                kept.append((place, -self._made))
+        return BlocksMade(tuple(kept)) if kept else None

@@ -236,6 +236,10 @@ class ManagerLink:
     def send(self, messages: Sequence[WireMessage], frames: Sequence[Buffer] = ()) -> None:
         """Send a batch; never blocks."""
         self.sent = True
+        if frames:
+            made = self._blocks.outgoing(frames)
+            if made is not None:
+                messages = [made, *messages]
         head = encode_messages(messages)
         with contextlib.suppress(zmq.Again):  # the connection is over, so no wait helps
             if frames or len(head) > PART:

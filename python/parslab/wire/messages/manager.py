@@ -10,6 +10,7 @@ from parslab.wire.messages.base import DefineFunction, ForgetFunctions, OutputPr
 from parslab.wire.messages.worker import InterruptTask, LeaveWhenDone, Outcome, RunTask, WorkerReport
 
 __all__ = [
+    "BlocksMade",
     "BlocksSent",
     "HeldTask",
     "KeepTasks",
@@ -136,6 +137,13 @@ class ManagerGivenUp(WireMessage, tag=99):
     reason: str
 
 
+class BlocksMade(WireMessage, tag=105):
+    """(manager) Which large results in the frames of this batch it keeps; the first message of the batch."""
+
+    kept: tuple[tuple[int, int], ...]
+    """Places of frames in the batch, and the numbers under which they are kept, which are below 0."""
+
+
 ManagerMessage: TypeAlias = (
     ManagerHello
     | LinkHeartbeat
@@ -148,6 +156,7 @@ ManagerMessage: TypeAlias = (
     | NodeSample
     | TaskSample
     | ManagerBroken
+    | BlocksMade
 )
 """The messages that a manager sends."""
 
@@ -155,7 +164,8 @@ ManagerMessage: TypeAlias = (
 class BlocksSent(WireMessage, tag=101):
     """(DataFlowKernel) What the manager keeps of the large frames of this batch; the first message of the batch.
 
-    The numbers are of this connection.  A frame that the manager has already is empty in the batch.
+    The numbers are of this connection; those below 0 are of ``BlocksMade``.  A frame that the manager has already is
+    empty in the batch.
     """
 
     kept: tuple[tuple[int, int], ...] = ()
