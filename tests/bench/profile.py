@@ -1,4 +1,4 @@
-"""Where the time of a task goes: ``python -m tests.bench.profile [burst|latency|chain]``.
+"""Where the time of a task goes: ``python -m tests.bench.profile [burst|latency|chain|join]``.
 
 Runs the case with cProfile in every process: in each thread of the client, and, asked by the environment variable
 ``PARSLAB_PROFILE``, in the main threads of the DataFlowKernel process and the workers, which write their statistics
@@ -60,10 +60,19 @@ def chain(tasks: int) -> None:
     last.result()
 
 
+def join(tasks: int) -> None:
+    """Joins all at once; the body of each makes one call."""
+    from tests.bench.apps import join as app
+
+    for future in [app() for _ in range(tasks)]:
+        future.result()
+
+
 SCENES: dict[str, tuple[Callable[[int], None], int]] = {
     "burst": (burst, 2),
     "latency": (latency, 1),
     "chain": (chain, 2),
+    "join": (join, 2),
 }
 """What can be profiled, and with how many workers."""
 

@@ -79,6 +79,7 @@ class _Body:
         "executor",
         "function",
         "future",
+        "join",
         "kwargs",
         "limit",
         "pool",
@@ -106,6 +107,8 @@ class _Body:
         self.kwargs = kwargs
         self.pool = pool
         self.cell = cell
+        self.join = False
+        """Whether it returns futures of other tasks, for which its task waits."""
         self.limit = 0.0
         """The seconds that the body may take; 0: as long as it wants."""
         self.ends = 0
@@ -167,7 +170,6 @@ class LocalTasks:
         self._pools = {label: ThreadPool(label, size) for label, size in sizes.items()}
         self._joins = ThreadPool("join", _JOIN_THREADS, lends=True, patience=_PATIENCE)
         self._bodies: dict[int, _Body] = {}
-        self._kinds: weakref.WeakKeyDictionary[AppFuture, int] = weakref.WeakKeyDictionary()
         self._here: weakref.WeakValueDictionary[int, AppFuture] = weakref.WeakValueDictionary()
         """Futures whose value is in this process."""
         self._kept: dict[int, list[AppFuture]] = {}
@@ -202,16 +204,16 @@ class LocalTasks:
         """Send a call of a thread-pool app, or of a join app, for which ``executor`` is None."""
         args, kwargs, dependencies = self._dependencies(args, kwargs)
         known = self._identities.local(code, calls, args, kwargs, dependencies.known)
-        kind = self._kinds[future] = TaskKind.join if executor is None else TaskKind.local
         self._here[future.task_id] = future
         # A guest has no configuration: its thread-pool tasks share the threads of its joins.
         pool = self._joins if executor is None else self._pools.get(label, self._joins)
         self._bodies[future.task_id] = body = _Body(future, code, args, kwargs, pool=pool, cell=cell)
+        body.join = executor is None
         body.run_by(self._user_executors.get(label), spec)
         message = SubmitTask(
             task=future.task_id,
             fn=-1,
-            kind=kind,
+            kind=TaskKind.join if body.join else TaskKind.local,
             executor=executor or 0,
             args=b"",
             frames=0,
@@ -264,7 +266,6 @@ class LocalTasks:
                 return task
             task = AppFuture(self._home, next(self._pending.numbers), "future")
             self._externals.set(future, task)
-        self._kinds[task] = TaskKind.external
         self._here[task.task_id] = task
         message = SubmitTask(
             task=task.task_id,
@@ -349,7 +350,7 @@ class LocalTasks:
         self._running.discard(future.task_id)
         if body is not None:
             body.future = future
-            body.function = defined_now(body.function, self._kinds[future] == TaskKind.join)
+            body.function = defined_now(body.function, body.join)
             self._bodies[future.task_id] = body
         if kept is not None:
             self._kept[future.task_id] = kept
@@ -393,7 +394,7 @@ class LocalTasks:
         future = body.future
         if body.ends != ends or future is None:
             return  # cancelled while it waited for a thread
-        task, join = future.task_id, self._kinds[future] == TaskKind.join
+        task, join = future.task_id, body.join
         if not join:
             self._pending.in_threads.add(task)
         passed_on = False
