@@ -7,6 +7,7 @@ does.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
@@ -25,7 +26,7 @@ class Stage:
     """What the relay needs of a DataFlowKernel."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="pl-stage-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="stage-", dir=os.getcwd()))
         self.run = "007"
         self.state = SimpleNamespace(left=False)
         self.on_feed: Any = None

@@ -25,6 +25,10 @@ _FULL = r"(?i)MaxSubmit|submit ?limit|too many jobs|queue is full"
 
 _ADVICE = (
     (
+        r"factory (?:raised|must return)",
+        "Correct the executor's factory, then load again.",
+    ),
+    (
         r"No module named '?parslab",
         "Install parslab in the environment of the nodes, or activate one that has it in worker_init.",
     ),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     [
         ("/usr/bin/python3: No module named parslab", "Install parslab in the environment of the nodes"),
         ("ModuleNotFoundError: No module named 'numpy'", "Install that package"),
+        ("executor pool: its factory raised ValueError: no address", "Correct the executor's factory"),
+        ("the factory must return a concurrent.futures.Executor, not int (4)", "Correct the executor's factory"),
         ("host n1 runs Python 3.9, this notebook 3.11", "same environment as the notebook's"),
         ("script.sh: line 4: python3.11: command not found", "Load or activate Python"),
         ("script.sh: line 4: module: command not found", "module line in worker_init"),
