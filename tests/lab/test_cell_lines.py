@@ -125,6 +125,21 @@ def test_a_line_goes_when_its_cell_calls_no_tasks_any_more(page: Notebook) -> No
     assert kept(cell) == ""
 
 
+def test_a_line_goes_with_the_output_of_its_cell(page: Notebook, lab: Lab, gate: Path) -> None:
+    ended = page.start("stamp().result()")
+    ended.wait()
+    expect(line(ended)).to_have_text(re.compile("^1 task · "))
+    running = page.start(f"held({str(gate)!r}).result()")
+    expect(line(running)).to_contain_text("0 of 1 tasks")
+    lab.command("notebook:clear-all-cell-outputs")
+    expect(line(ended)).to_have_count(0)
+    expect(line(running)).to_contain_text("0 of 1 tasks")
+    gate.touch()
+    expect(line(running)).to_have_text(re.compile("^1 task · "))
+    page.save()
+    assert (kept(ended), kept(running)[:6]) == ("", "1 task")
+
+
 def test_a_task_leads_to_its_cell(page: Notebook, lab: Lab) -> None:
     cell = page.start("here = stamp()")
     cell.wait()

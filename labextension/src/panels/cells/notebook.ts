@@ -5,6 +5,7 @@
  * kernel, and for other people who open the notebook.
  */
 import type { NotebookPanel } from '@jupyterlab/notebook';
+import { NotebookActions } from '@jupyterlab/notebook';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
@@ -59,6 +60,7 @@ export class NotebookLines implements IDisposable {
     this._progress.changed.connect(this._draw, this);
     _numbers.changed.connect(this._ask, this);
     _numbers.requested.connect(this._onRequested, this);
+    NotebookActions.outputCleared.connect(this._onCleared, this);
     _runs.currentChanged.connect(this._onRun, this);
     _panel.content.modelContentChanged.connect(this._draw, this);
     _panel.context.saveState.connect((_, state) => state === 'started' && this._keep(true), this);
@@ -119,6 +121,17 @@ export class NotebookLines implements IDisposable {
     if (cell) {
       // Its old tasks are no longer those of what it does now. It gets its new number only when it begins to run.
       this._former.set(id, this._numbers.names(this._panel).get(id) ?? '');
+      cell.model.deleteMetadata(KEY);
+      this._draw();
+    }
+  }
+
+  /** The line goes with the output of its cell, unless its tasks go on. */
+  private _onCleared(_: unknown, { notebook, cell }: { notebook: unknown; cell: { model: Cell['model'] } }): void {
+    const name = this._numbers.names(this._panel).get(cell.model.id) ?? '';
+    const progress = this._progress.get(name);
+    if (notebook === this._panel.content && (!progress || progress.ended === progress.total)) {
+      this._former.set(cell.model.id, name);
       cell.model.deleteMetadata(KEY);
       this._draw();
     }
