@@ -48,17 +48,23 @@ class Machine:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 # As cloud-init starts it: hardly any variable, and the folders of the programs.
-                env={
-                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                    "HOME": str(home),
-                    "TMPDIR": str(home / "tmp"),
-                    "PARSLAB_SHUTDOWN": shutdown_command(folder),
-                    MARK: name,
-                    **{key: value for key, value in os.environ.items() if key == "PARSLAB_TEST_SANDBOX"},
-                },
+                env=self.environment,
                 start_new_session=True,
                 cwd=home,
             )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes."""
+        home = self._folder / self.name
+        return {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(home),
+            "TMPDIR": str(home / "tmp"),
+            "PARSLAB_SHUTDOWN": shutdown_command(self._folder),
+            MARK: self.name,
+            **{key: value for key, value in os.environ.items() if key == "PARSLAB_TEST_SANDBOX"},
+        }
 
     @property
     def script_process(self) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.clouds.stand_in import StandIn
+from tests.kubernetes.execs import serve_exec
 from tests.kubernetes.nodes import Node
 from tests.kubernetes.objects import Objects, Refusal, matches
 
@@ -149,7 +150,11 @@ def main() -> None:
                     raise Refusal(401, "Unauthorized", "Unauthorized")
                 if (server.folder / "down").exists():
                     raise Refusal(503, "ServiceUnavailable", "the server is currently unable to handle the request")
-                if url.path.endswith("/log"):
+                if url.path.endswith("/exec"):
+                    name = url.path.split("/")[-2]
+                    words = [value for key, value in parse_qsl(url.query) if key == "command"]
+                    serve_exec(self, words, server.node.environment(name))
+                elif url.path.endswith("/log"):
                     name = url.path.split("/")[-2]
                     self._stream(server.log(name, "follow" in query), b"")
                 elif "watch" in query:

@@ -73,6 +73,14 @@ class Node:
             raise Refusal(400, "BadRequest", f'container "parslab" in pod "{name}" is waiting to start')
         return self.folder / name / "console"
 
+    def environment(self, name: str) -> dict[str, str]:
+        """What another command in the container of a pod gets; it ends with the pod."""
+        if (self.folder / "no-exec").exists():
+            raise Refusal(403, "Forbidden", 'pods "x" is forbidden: User "me" cannot create resource "pods/exec"')
+        if name not in self._machines:
+            raise Refusal(404, "NotFound", f'pods "{name}" not found')
+        return self._machines[name].environment
+
     def is_over(self, name: str) -> bool:
         return name not in self._machines
 

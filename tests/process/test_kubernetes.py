@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import msgspec
+import psutil
 import pytest
 
 import parslab
@@ -58,7 +59,7 @@ def nothing_left() -> bool:
 
 
 def config(sandbox: Sandbox, **options: Any) -> parslab.Config:
-    provider = KubernetesProvider(**{"image": "mine:1", "init_blocks": 1, **options})
+    provider = KubernetesProvider(**{"image": "mine:1", "init_blocks": 1, "route": "direct", **options})
     executor = parslab.HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
     return parslab.Config(executors=[executor], run_dir=sandbox.runs, strategy_period=0.2)
 
@@ -174,3 +175,75 @@ def test_a_block_that_cannot_start_is_one_sentence(
 ) -> None:
     with pod_run(sandbox, **options) as dfk:
         until(lambda: any(says in text for text in notices(dfk)), PATIENCE, says)
+
+
+# ----- relays
+
+
+def relays() -> list[str]:
+    return [name for name in objects("pods") if "relay" in name]
+
+
+def pipes() -> list[psutil.Process]:
+    """The processes that connect this host to a relay."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any("kube.exec_pipe" in word for word in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def test_tasks_go_through_a_relay(cluster: StandIn, sandbox: Sandbox) -> None:
+    """The run listens on the loopback interface only, and its connection to the relay is lost once."""
+    with pod_run(sandbox, route="relay") as dfk:
+        where = python_app(pod)().result(PATIENCE)
+        relay = relays()
+        assert len(relay) == 1
+        before = pipes()
+        assert len(before) == 1
+        before[0].kill()
+        assert [task.result(PATIENCE) for task in [python_app(pod)() for _ in range(50)]] == [where] * 50
+        until(lambda: pipes() and pipes() != before, PATIENCE, "another connection")
+        assert relays() == relay
+        assert [block.state for block in picture(dfk).blocks] == ["running"]
+
+
+def test_a_relay_that_was_deleted_is_made_again(cluster: StandIn, sandbox: Sandbox) -> None:
+    with pod_run(sandbox, route="relay") as dfk:
+        first = python_app(pod)().result(PATIENCE)
+        for name in (*relays(), first):
+            (cluster.folder / f"{name}.taken").touch()
+        until(lambda: first not in objects("pods"), PATIENCE, "the pod is gone")
+        for taken in cluster.folder.glob("*.taken"):
+            taken.unlink()
+        assert python_app(pod, retries=1)().result(PATIENCE)
+        assert len(relays()) == 1
+        assert dfk.state.ended is None
+
+
+def test_the_next_process_of_a_run_finds_its_relay(cluster: StandIn, sandbox: Sandbox) -> None:
+    run = RestartedRun(config(sandbox, route="relay"))
+    try:
+        where = python_app(pod, data_flow_kernel=run.dfk)().result(PATIENCE)
+        relay = relays()
+        run.kill()
+        run.revive()
+        assert python_app(pod, data_flow_kernel=run.dfk)().result(PATIENCE) == where
+        assert relays() == relay
+    finally:
+        run.end()
+    until(nothing_left, PATIENCE, "the pods and the secret are gone")
+
+
+def test_without_the_right_to_connect_to_pods(cluster: StandIn, sandbox: Sandbox) -> None:
+    """Pods that can reach this host do so; where they must not, the notice says what the role lacks."""
+    (cluster.folder / "no-exec").touch()
+    try:
+        with pod_run(sandbox, route="auto"):
+            assert python_app(pod)().result(PATIENCE)
+        with pod_run(sandbox, route="relay") as dfk:
+            words = until(lambda: [text for text in notices(dfk) if "pods/exec" in text], PATIENCE, "the notice")
+            assert "relays nothing: Kubernetes does not allow this in namespace default" in words[0]
+    finally:
+        (cluster.folder / "no-exec").unlink()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import psutil
 import pytest
 
 import parslab
@@ -232,9 +233,13 @@ def when_started(name: str) -> float:
     """When the container of a pod has started, in seconds since the epoch."""
     import datetime
 
-    with asking() as cluster:
-        (found,) = cluster.get(f"pods/{name}")["status"]["containerStatuses"]
-    return datetime.datetime.fromisoformat(found["state"]["running"]["startedAt"].replace("Z", "+00:00")).timestamp()
+    def running() -> dict[str, Any] | None:
+        with asking() as cluster:
+            (found,) = cluster.get(f"pods/{name}")["status"]["containerStatuses"]
+        return dict(found["state"].get("running") or {})
+
+    text = until(running, 60, "Kubernetes says that the container runs")["startedAt"]
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def test_a_result(sandbox: Sandbox) -> None:
@@ -242,7 +247,7 @@ def test_a_result(sandbox: Sandbox) -> None:
     try:
         where = python_app(pod)().result(PATIENCE)
         print(f"RESULT {time.time() - when_started(where):.1f} s after the pod ran")
-        assert ours("pods") == [where]
+        assert [name for name in ours("pods") if "relay" not in name] == [where]
     finally:
         dfk.cleanup()
         parslab.clear()
@@ -290,5 +295,69 @@ def test_a_run_that_is_killed(sandbox: Sandbox, revived: bool) -> None:
         else:
             run.bury()
             until(lambda: not ours("pods") and not ours("secrets"), 60, "no pod and no secret is left")
+    finally:
+        run.end()
+
+
+# ----- pods that cannot reach this host
+
+
+def relays() -> list[str]:
+    return [name for name in ours("pods") if "relay" in name]
+
+
+def pipes() -> list[psutil.Process]:
+    """The processes that connect this host to a relay."""
+    return [
+        process for process in psutil.Process().children(recursive=True) if "exec_pipe" in " ".join(process.cmdline())
+    ]
+
+
+def length(data: bytes) -> int:
+    return len(data)
+
+
+def test_tasks_go_through_a_relay(sandbox: Sandbox) -> None:
+    """The run listens on the loopback interface of this host only, and its connection to the relay is lost once."""
+    dfk = parslab.load(config(sandbox, route="relay"))
+    try:
+        where = python_app(pod)().result(PATIENCE)
+        (relay,) = relays()
+        future = python_app(busy)("1")
+        for process in pipes():
+            process.kill()
+        assert future.result(PATIENCE) == where
+        assert python_app(length)(b"x" * 10_000_000).result(PATIENCE) == 10_000_000
+        assert [task.result(PATIENCE) for task in [python_app(pod)() for _ in range(1000)]] == [where] * 1000
+        assert relays() == [relay]
+    finally:
+        dfk.cleanup()
+        parslab.clear()
+
+
+def test_a_relay_that_is_lost_is_replaced(sandbox: Sandbox) -> None:
+    dfk = parslab.load(config(sandbox, route="relay", max_blocks=1))
+    try:
+        before = python_app(pod)().result(PATIENCE)
+        with asking() as cluster:
+            cluster.delete(f"pods/{relays()[0]}", 0)
+            cluster.delete(f"pods/{before}", 0)
+        until(lambda: before not in ours("pods"), 60, "the pod of the block is gone")
+        assert python_app(pod, retries=1)().result(PATIENCE)
+        assert len(relays()) == 1
+    finally:
+        dfk.cleanup()
+        parslab.clear()
+
+
+def test_a_killed_run_finds_its_relay(sandbox: Sandbox) -> None:
+    run = RestartedRun(config(sandbox, route="relay"))
+    try:
+        where = python_app(pod, data_flow_kernel=run.dfk)().result(PATIENCE)
+        relay = relays()
+        run.kill()
+        run.revive()
+        assert python_app(pod, data_flow_kernel=run.dfk)().result(PATIENCE) == where
+        assert relays() == relay
     finally:
         run.end()

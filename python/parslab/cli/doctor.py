@@ -33,6 +33,7 @@ from parslab.executors.high_throughput import HighThroughputExecutor
 from parslab.paths import python_path_prefix
 from parslab.providers.base import Job, SubmitError
 from parslab.providers.batch.base import BatchProvider
+from parslab.providers.kube.provider import KubernetesProvider
 from parslab.providers.ssh.provider import SSHProvider
 from parslab.providers.user_provider import portable
 from parslab.records.executor_settings import HighThroughputSettings
@@ -104,7 +105,25 @@ def _examine_executor(config: Config, executor: Executor, dry_run: bool, timeout
     if isinstance(executor, HighThroughputExecutor) and isinstance(settings, HighThroughputSettings):
         _examine_provider(config, executor, settings, dry_run, timeout)
     if not dry_run:
+        _try_ways(config, executor, timeout)
+
+
+def _try_ways(config: Config, executor: Executor, timeout: float) -> None:
+    """Run a task; where pods may take several ways to this host, one by each of them, and one must do."""
+    provider = getattr(executor, "provider", None)
+    if not isinstance(provider, KubernetesProvider) or provider.route != "auto":
         _run_task(config, executor, timeout)
+        return
+    troubles = {}
+    for route, words in (("direct", "directly"), ("relay", "through a relay")):
+        try:
+            _run_task(config, executor.replaced(provider=provider.replaced(route=route)), timeout)
+            _good("pods reach this host", f"{words} (route={route!r})")
+        except Trouble as trouble:
+            troubles[words] = str(trouble)
+            print(printable(f"[ no ] pods reach this host {words}: {trouble}"), flush=True)
+    if len(troubles) > 1:
+        raise Trouble("Pods reach this host neither directly nor through a relay: see the reasons above.")
 
 
 # ----- a job that probes its node

@@ -55,6 +55,29 @@ class LoginOrder:
     timeout: float
     token: str
 
+    def command(self) -> list[str]:
+        """Return the command that logs in and runs there what its stdin says."""
+        return ssh_command(self.host, self.options, target="", connect_within=self.timeout)
+
+    def not_started(self, error: OSError) -> str:
+        """Return what to say when the command cannot be started."""
+        return f"ssh cannot be started ({error.strerror}): install it, and load again."
+
+    def refused(self, words: str) -> str:
+        """Return what to say when the login fails; ``words`` are the last ones of the command."""
+        return explained(self.host, words)
+
+    def silent(self) -> str:
+        """Return what to say when the login takes too long."""
+        return f"{self.host} did not let ssh in within {self.timeout:g} s."
+
+    def python_failed(self, words: str) -> str:
+        """Return what to say when the agent does not start."""
+        return (
+            f"{self.host} could not run {self.python} ({words}): name an interpreter of 3.6 or later there with "
+            "SSH(python=...), and see that its login shell and init=... end well."
+        )
+
 
 @dataclass
 class AgentLine:
@@ -93,7 +116,7 @@ def logged_in(order: LoginOrder, hello: Mapping[str, Any], cancelled: Callable[[
     PlaceUnreachable
         The login failed, or the login host cannot run the agent.
     """
-    command = ssh_command(order.host, order.options, target="", connect_within=order.timeout)
+    command = order.command()
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -110,9 +133,7 @@ def logged_in(order: LoginOrder, hello: Mapping[str, Any], cancelled: Callable[[
         running = awaited(lambda: using_spare(start))
         process = running.__enter__()
     except OSError as error:
-        raise PlaceUnreachable(
-            f"ssh cannot be started ({error.strerror}): install it, and load again.", False
-        ) from error
+        raise PlaceUnreachable(order.not_started(error), False) from error
     try:
         with process:
             login = _Login(order, process, cancelled)
@@ -197,21 +218,16 @@ class _Login:
         return before, rest
 
     def _failure(self, why: str) -> PlaceUnreachable:
-        host = self._order.host
         if not why:
             self.listening.join(_END)  # the last words may be on their way
         words = [line for line in self._words if line.strip()]
         if self._connected.is_set():
             last = why or (words[-1].strip() if words else "without a word")
-            return PlaceUnreachable(
-                f"{host} could not run {self._order.python} ({last}): name an interpreter of 3.6 or later there with "
-                "SSH(python=...), and see that its login shell and init=... end well.",
-                passes=bool(why),
-            )
+            return PlaceUnreachable(self._order.python_failed(last), passes=bool(why))
         if why:
-            return PlaceUnreachable(f"{host} did not let ssh in within {self._order.timeout:g} s.")
+            return PlaceUnreachable(self._order.silent())
         text = "\n".join(words)
-        return PlaceUnreachable(explained(host, text), passes=_PASSES.search(text) is not None)
+        return PlaceUnreachable(self._order.refused(text), passes=_PASSES.search(text) is not None)
 
 
 def agent_shell(init: str, python: str) -> str:

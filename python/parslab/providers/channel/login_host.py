@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from parslab.addresses import is_loopback
 from parslab.atomic_files import write_atomically
 from parslab.providers.base import Job, SubmitError, exit_file, not_written, worker_init_errors
 from parslab.providers.channel.connection import Connection
 from parslab.providers.channel.login import LoginOrder
 from parslab.providers.commands import CommandHung, CommandResult
+from parslab.providers.remote_invitation import is_loopback_address, run_is_over, run_target
 from parslab.trust import read_text
 from parslab.wire import invitations
 
@@ -239,7 +239,7 @@ class _Shared:
         self._invitations.add(invitation)
         with contextlib.suppress(OSError, ValueError, invitations.RunOver):
             content = invitations.read(invitation)
-            self.connection.target = _target(content["addresses"])
+            self.connection.target = run_target(content["addresses"])
             self.connection.keep()
 
     def invitation_file(self, invitation: str, agent: Mapping[str, Any]) -> dict[str, str]:
@@ -250,23 +250,13 @@ class _Shared:
             content = {"over": str(over)}
         else:
             inner = self._channel.route == "relay"
-            content["addresses"] = [] if inner else [one for one in content["addresses"] if not _inner(one)]
+            content["addresses"] = (
+                [] if inner else [one for one in content["addresses"] if not is_loopback_address(one)]
+            )
             content.update(relays=agent["addresses"], socket="")
             settings = content["manager"]
             self.connection.post("stay", seconds=settings["heartbeat_threshold"] + content["reconnect_for"] + _MARGIN)
         return {_moved(invitation, self.folder(agent)): json.dumps(content)}
-
-    def over(self) -> bool:
-        """Return whether no job of the run needs the login host any more."""
-        for invitation in self._invitations:
-            try:
-                invitations.read(invitation)
-            except (invitations.RunOver, FileNotFoundError):
-                continue
-            except (OSError, ValueError):
-                return False
-            return False
-        return True
 
     def release(self) -> None:
         """Close the connection when its last user has gone; if the run is over, nothing stays on the login host."""
@@ -275,7 +265,7 @@ class _Shared:
             if self.users:
                 return
             _KNOWN.pop(self._key, None)
-        over = self.over()
+        over = run_is_over(self._invitations)
         if over and self.connection.connected:
             with contextlib.suppress(OSError):
                 agent = self.connection.agent(_WORK)
@@ -332,14 +322,3 @@ def _size(path: str) -> int:
         return os.path.getsize(path)
     except OSError:
         return 0
-
-
-def _inner(address: str) -> bool:
-    return is_loopback(address.removeprefix("tcp://").rpartition(":")[0].strip("[]"))
-
-
-def _target(addresses: Sequence[str]) -> tuple[str, int]:
-    """Return where on this host the run accepts connections, of its addresses ``tcp://HOST:PORT``."""
-    chosen = next((one for one in addresses if _inner(one)), addresses[0])
-    host, _, port = chosen.removeprefix("tcp://").rpartition(":")
-    return host.strip("[]"), int(port)

@@ -11,12 +11,12 @@ import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from parslab.providers.kube.failures import KubernetesError, refusal, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["ClusterNamespace", "OpenAnswer"]
 
@@ -39,8 +39,8 @@ class ClusterNamespace:
     """
 
     def __init__(self, namespace: str, kubeconfig: str | None, context: str | None, timeout: float) -> None:
-        self.namespace = namespace
-        self._kubeconfig, self._context, self._timeout = kubeconfig, context, timeout
+        self.namespace, self.kubeconfig, self.context = namespace, kubeconfig, context
+        self._timeout = timeout
         # Several threads ask at the same time, and the first of them reads the configuration.
         self._making = threading.Lock()
         self._made: tuple[Any, Any] | None = None
@@ -89,6 +89,33 @@ class ClusterNamespace:
             with contextlib.closing(response):
                 raise refusal(response.status, response.data, self.namespace)
         return OpenAnswer(response)
+
+    def websocket(self, path: str, query: Sequence[tuple[str, str]]) -> Any:
+        """Return a websocket of the official client's library, such as ``exec`` of a pod needs.
+
+        Raises
+        ------
+        KubernetesError
+            The API server does not answer, or refuses.
+        """
+        from kubernetes.stream.ws_client import create_websocket
+        from websocket import WebSocketBadStatusException, WebSocketException, setdefaulttimeout
+
+        configuration, _ = self._connections()
+        headers = {"sec-websocket-protocol": "v4.channel.k8s.io"}
+        with self._making:
+            for setting in configuration.auth_settings().values():
+                headers[setting["key"]] = setting["value"]
+        url = f"{configuration.host}/api/v1/namespaces/{quote(self.namespace, safe='')}/{path}?{urlencode(query)}"
+        setdefaulttimeout(self._timeout)
+        try:
+            made = create_websocket(configuration, f"ws{url.removeprefix('http')}", headers)
+        except WebSocketBadStatusException as error:
+            raise refusal(error.status_code, bytes(error.resp_body or b""), self.namespace) from None
+        except (WebSocketException, OSError) as error:
+            raise unreachable(f"{error}" or type(error).__name__) from None
+        made.settimeout(None)
+        return made
 
     def close(self) -> None:
         """Close the connections."""
@@ -159,12 +186,12 @@ class ClusterNamespace:
         configuration.connection_pool_maxsize = _CONNECTIONS
         configuration.retries = False
         try:
-            if self._in_the_cluster():
+            if self.in_the_cluster():
                 config.load_incluster_config(client_configuration=configuration)
             else:
                 # The client reads the variable when it is imported, and it may be another one now.
-                named = self._kubeconfig or os.environ.get("KUBECONFIG") or None
-                config.load_kube_config(named, self._context, client_configuration=configuration)
+                named = self.kubeconfig or os.environ.get("KUBECONFIG") or None
+                config.load_kube_config(named, self.context, client_configuration=configuration)
         except config.ConfigException as error:
             raise KubernetesError(
                 f"KubernetesProvider finds no cluster ({error}): name a file by kubeconfig=..., as kubectl takes it, "
@@ -178,9 +205,9 @@ class ClusterNamespace:
         api = client.ApiClient(configuration)
         return configuration, api.rest_client.pool_manager
 
-    def _in_the_cluster(self) -> bool:
+    def in_the_cluster(self) -> bool:
         """Return whether this process runs in a pod, and nobody names another cluster."""
-        named = self._kubeconfig or self._context or os.environ.get("KUBECONFIG")
+        named = self.kubeconfig or self.context or os.environ.get("KUBECONFIG")
         usual = os.path.expanduser("~/.kube/config")
         return not named and not os.path.exists(usual) and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
 

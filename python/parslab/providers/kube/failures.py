@@ -47,7 +47,8 @@ def refusal(status: int, body: bytes, namespace: str) -> KubernetesError:
     elif status == 403:
         sentence = (
             f"Kubernetes does not allow this in namespace {namespace} ({words}): ask for a role that lets you create, "
-            "get, list, watch and delete pods and secrets there, and get pods/log, and load again."
+            "get, list, watch and delete pods and secrets there, get pods/log, and create and get pods/exec for "
+            "relays, and load again."
         )
     elif status in _BUSY or status >= 500:
         return KubernetesError(f"Kubernetes cannot do this now ({words}).", status, transient=True)

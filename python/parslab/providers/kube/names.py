@@ -14,6 +14,7 @@ __all__ = [
     "JOB",
     "LABELS",
     "MANAGED_BY",
+    "RELAY",
     "JobParts",
     "labels_of",
     "object_name",
@@ -28,6 +29,8 @@ _DIGEST = 8
 JOB = "parslab/job"
 """The annotation with the name of the block's job."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
+RELAY = "parslab-relay"
+"""The label of a pod that relays connections; its value is the run."""
 LABELS = ("parslab-run", "parslab-executor", "parslab-block")
 """The labels that name the run, the executor and the block."""
 

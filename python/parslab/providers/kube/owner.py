@@ -69,8 +69,30 @@ class PodOwner:
             found = self._cluster.change(f"secrets/{owner_name(job.name)}", {"stringData": manifest["stringData"]})
         return str(found["metadata"]["uid"])
 
-    def release(self, job: str) -> None:
-        """Delete the secret, if no pod needs it any more.
+    def found(self, job: Job) -> str:
+        """Return the uid of the secret that an earlier process of the run has made.
+
+        Raises
+        ------
+        KubernetesError
+            There is none, or Kubernetes does not answer.
+        """
+        with self._lock:
+            return self._uid or str(self._cluster.get(f"secrets/{owner_name(job.name)}")["metadata"]["uid"])
+
+    def tell(self, job: Job, invitation: str) -> None:
+        """Give the pods that are made from now on another invitation.
+
+        Raises
+        ------
+        KubernetesError
+            Kubernetes did not do it.
+        """
+        content = owner_manifest(job, invitation)["stringData"]
+        self._cluster.change(f"secrets/{owner_name(job.name)}", {"stringData": content})
+
+    def release(self, job: str) -> bool:
+        """Delete the secret, if no pod needs it any more; return whether it is deleted.
 
         Parameters
         ----------
@@ -84,8 +106,10 @@ class PodOwner:
         """
         with self._lock:
             if self._submitting:
-                return
+                return False
             left = self._cluster.get("pods", labelSelector=selector_of(job)).get("items") or []
             if all(pod["metadata"].get("deletionTimestamp") for pod in left):
                 self._cluster.delete(f"secrets/{owner_name(job)}")
                 self._uid = ""
+                return True
+        return False

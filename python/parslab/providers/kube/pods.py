@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from parslab.providers.kube.names import JOB, labels_of, object_name, parts_of, pod_names
+from parslab.providers.kube.names import (
+    JOB,
+    LABELS,
+    MANAGED_BY,
+    RELAY,
+    labels_of,
+    object_name,
+    parts_of,
+    pod_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +34,8 @@ __all__ = [
     "owner_name",
     "pod_manifests",
     "pod_script",
+    "relay_manifest",
+    "relay_name",
 ]
 
 CONTAINER = "parslab"
@@ -35,6 +46,18 @@ _MOUNTED = "/var/run/parslab-run"
 _VOLUME = "parslab-run"
 _GRACE = 10
 """Seconds between asking a pod to end and killing it."""
+
+_RELAY_REQUESTS = {"cpu": "50m", "memory": "64Mi"}
+_RELAY_LIMITS = {"cpu": "1", "memory": "256Mi"}
+_RELAY_SCRIPT = """\
+trap 'exit 0' TERM INT
+left=60
+while [ "$left" -gt 0 ]; do
+  if [ -e "/tmp/parslab-agent-$(id -u)-{token}/door" ]; then left=60; else left=$((left - 1)); fi
+  sleep 5 & wait $!
+done
+"""
+"""What a relay's container does beside the agent: it ends when there has been no agent for five minutes."""
 
 _MOUNT_KEYS = ("mountPath", "readOnly", "subPath", "mountPropagation")
 
@@ -115,6 +138,41 @@ def pod_manifests(settings: PodSettings, job: Job, owner: str) -> list[dict[str,
     return pods
 
 
+def relay_name(job: str, owner: str) -> str:
+    """Return the name of the pod that relays connections for a job's executor."""
+    parts = parts_of(job)
+    return object_name("parslab", parts.run, parts.executor, "relay", owner[:8])
+
+
+def relay_manifest(settings: PodSettings, job: Job, owner: str) -> dict[str, Any]:
+    """Return the pod that relays connections for the executor of a job.
+
+    It has the image and the place of the other pods, but neither their resources nor the data that they mount.
+    """
+    pod: dict[str, Any] = _merged(_pod(settings, job, owner), settings.template)
+    labels = labels_of(job.name)
+    # Not the labels by which the pods of blocks are found.
+    pod["metadata"] |= {"name": relay_name(job.name, owner), "ownerReferences": [_owned_by(job, owner)]}
+    pod["metadata"]["labels"] = {**settings.labels, MANAGED_BY: "parslab", RELAY: labels[LABELS[0]]}
+    spec = pod["spec"]
+    for name in ("initContainers", "activeDeadlineSeconds"):
+        spec.pop(name, None)
+    container = next(one for one in spec["containers"] if one["name"] == CONTAINER)
+    spec["containers"] = [container]
+    spec["volumes"] = [
+        one for one in spec.get("volumes", ()) if "persistentVolumeClaim" not in one and one["name"] != _VOLUME
+    ]
+    kept = {one["name"] for one in spec["volumes"]}
+    container["volumeMounts"] = [one for one in container.get("volumeMounts", ()) if one["name"] in kept]
+    container["command"] = ["bash", "-c", _for_kubernetes(_RELAY_SCRIPT.format(token=owner))]
+    container["resources"] = {"requests": _RELAY_REQUESTS, "limits": _RELAY_LIMITS}
+    return pod
+
+
+def _owned_by(job: Job, owner: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "name": owner_name(job.name), "uid": owner}
+
+
 def _pod(settings: PodSettings, job: Job, owner: str) -> dict[str, Any]:
     pull = [*([settings.secret] if settings.secret else []), *settings.image_pull_secrets]
     volumes, mounts = _volumes(settings, job)
@@ -133,14 +191,13 @@ def _pod(settings: PodSettings, job: Job, owner: str) -> dict[str, Any]:
         "containers": [_container(settings, job, mounts)],
         "volumes": volumes,
     }
-    reference = {"apiVersion": "v1", "kind": "Secret", "name": owner_name(job.name), "uid": owner}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "labels": dict(settings.labels),
             "annotations": dict(settings.annotations),
-            "ownerReferences": [reference],
+            "ownerReferences": [_owned_by(job, owner)],
         },
         "spec": {name: value for name, value in spec.items() if value not in (None, [], {})},
     }

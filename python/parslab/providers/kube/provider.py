@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from parslab.description import (
+    Choice,
     Duration,
     Number,
     PathText,
@@ -88,6 +89,10 @@ class KubernetesProvider(Provider):
         lists of things with names by their names; parslab's container has the name ``parslab``.
     walltime
         The time after which Kubernetes ends a pod, whatever becomes of the run; None means no limit.
+    route
+        How managers reach this host: ``"direct"``; ``"relay"``, by a small pod of the run to which this host connects
+        through the API server, so that pods need no way to this host; or ``"auto"``, directly if that works.  A relay
+        needs a role with ``get`` and ``create`` of ``pods/exec``.  In the cluster itself ``"auto"`` is ``"direct"``.
     notebook_address
         The address at which pods reach this host, where that is none of its own; ports stay the same.
     kubeconfig, context
@@ -154,9 +159,15 @@ class KubernetesProvider(Provider):
     init_containers = PlainRows(())
     template = PlainData({})
     walltime = Duration(None, low=60.0)
+    route = Choice("auto", ("auto", "direct", "relay"))
     notebook_address = Text(None)
     kubeconfig = PathText(None)
     context = Text(None)
+
+    @property
+    def tunnelled(self) -> bool:
+        """Whether all managers reach this host through a connection that this host opens."""
+        return bool(self.route == "relay")
 
     def translated(self, options: Mapping[str, Any]) -> dict[str, Any]:
         found = super().translated(options)

@@ -14,6 +14,7 @@ How the runner reads what Kubernetes reports:
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from parslab.providers.kube.owner import PodOwner
 from parslab.providers.kube.pod_book import EventBook, PodBook
 from parslab.providers.kube.pod_log import PodLog
 from parslab.providers.kube.pods import PodSettings, pod_manifests
+from parslab.providers.kube.relay import PodRelay
 from parslab.providers.kube.watch import Watch
 from parslab.providers.remote_invitation import remote_invitation
 from parslab.records.states import ENDED, BlockState
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from parslab.providers.kube.pod_states import PodState
 
 __all__ = ["STUCK_AFTER", "PodRunner", "PodRunnerSettings", "events_file"]
+
+log = logging.getLogger(__name__)
 
 STUCK_AFTER = 20.0
 """Seconds for which a pod may fail to start on its node; Kubernetes tries again after ten."""
@@ -56,6 +60,7 @@ class PodRunnerSettings(PodSettings, Protocol):
 
     cmd_timeout: float
     notebook_address: str | None
+    route: str
 
     def script(self, job: Job) -> str:
         """Return what is created for a block, without the keys of the run, as text."""
@@ -101,6 +106,7 @@ class PodRunner:
         self.group = f"Kubernetes {id(self)}"
         self._provider, self._cluster, self._now = provider, cluster, now
         self._owner = PodOwner(cluster)
+        self._relay = PodRelay(provider, cluster, float(provider.cmd_timeout))
         # Threads of one controller write to it without a lock, because each write is one operation.
         self._blocks: dict[str, _Block] = {}
         self._events = EventBook()
@@ -112,6 +118,8 @@ class PodRunner:
         """Pods of ended blocks that are to be deleted, each with the seconds that it has for its end."""
         self._released: set[str] = set()
         """Jobs of ended blocks; the last one takes the owner of the pods along."""
+        self._unneeded: set[str] = set()
+        """Jobs whose submission was refused for now, but not the owner of their pods."""
 
     # ----- submit
 
@@ -126,13 +134,40 @@ class PodRunner:
         try:
             self._watch(job.name).wait(float(provider.cmd_timeout))
             with self._owner.held(job, invitation) as owner:
+                self._lead_here(job, owner)
                 names = self._create(job, owner)
-        except KubernetesError as error:
+        except (KubernetesError, SubmitError) as error:
+            # A relay that only starts is needed at the next attempt.
+            (self._unneeded if error.transient else self._released).add(job.name)
             self._delete_left()
             raise SubmitError(f"{error}", error.transient) from error
         number = ",".join(names)
         self._blocks[number] = _Block(names, job)
         return number
+
+    def _lead_here(self, job: Job, owner: str) -> None:
+        """Tell the pods how they reach this host by way of a relay, where they may need one."""
+        provider = self._provider
+        if not job.invitation or not self._may_relay():
+            return
+        try:
+            relays = self._relay.addresses(job, owner)
+        except (SubmitError, KubernetesError) as error:
+            # Pods may reach this host without it, but while it only starts, they would have to.
+            if provider.route == "relay" or error.transient:
+                raise
+            log.warning("there is no relay, so that pods must reach this host themselves: %s", error)
+            return
+        directly = provider.route != "relay"
+        try:
+            told = remote_invitation(job.invitation, provider.notebook_address, relays=relays, directly=directly)
+        except OSError as error:
+            raise not_written(job, error) from error
+        self._owner.tell(job, told)
+
+    def _may_relay(self) -> bool:
+        route = self._provider.route
+        return route == "relay" or (route == "auto" and not self._cluster.in_the_cluster())
 
     def _create(self, job: Job, owner: str) -> list[str]:
         manifests = pod_manifests(self._provider, job, owner)
@@ -168,6 +203,13 @@ class PodRunner:
         names = number.split(",")
         self._events.want(names)
         self._blocks[number] = _Block(names, job)
+        if job.invitation and self._may_relay():
+            # In a thread, because the cluster may not answer, and the run need not wait for it.
+            threading.Thread(target=self._resume_relay, args=(job,), name="parslab-relay", daemon=True).start()
+
+    def _resume_relay(self, job: Job) -> None:
+        with contextlib.suppress(KubernetesError):  # the next block starts it again
+            self._relay.resume(job, self._owner.found(job))
 
     def find(self, name: str) -> str | None:
         found = self._cluster.get("pods", labelSelector=selector_of(name, block=True)).get("items") or []
@@ -259,8 +301,8 @@ class PodRunner:
             if name not in lost:
                 self._copy_log(block, name)
         logs, block.logs = block.logs, {}
-        for name, log in logs.items():  # of pods that are gone, whose last words may be on their way
-            log.finish(0.0 if name in lost else _LOG_WITHIN)
+        for name, following in logs.items():  # of pods that are gone, whose last words may be on their way
+            following.finish(0.0 if name in lost else _LOG_WITHIN)
         self._keep_events(block)
         self._released.add(self._job_name(block))
         for name in block.pods:
@@ -310,7 +352,12 @@ class PodRunner:
                 self._cluster.delete(f"pods/{pod}")
             names.add(name)
         for name in sorted(names - {""}):
-            self._owner.release(name)
+            self._release(name)
+
+    def _release(self, job: str) -> None:
+        """Delete the owner of the pods if none is left, and with it the relay."""
+        if self._owner.release(job):
+            self._relay.drop()
 
     def _job_name(self, block: _Block) -> str:
         """Return the name of a block's job; empty where neither this process nor Kubernetes knows it."""
@@ -330,15 +377,17 @@ class PodRunner:
                 self._left.pop(pod, None)
             for job in list(self._released):
                 if job:
-                    self._owner.release(job)
+                    self._release(job)
                 self._released.discard(job)
 
     def close(self) -> None:
+        self._released |= self._unneeded
         self._delete_left()
         watches, self._watches = self._watches, []
         for watch in watches:
             watch.close()
         for block in list(self._blocks.values()):
-            for log in block.logs.values():
-                log.close()
+            for following in block.logs.values():
+                following.close()
+        self._relay.close()
         self._cluster.close()
