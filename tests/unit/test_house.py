@@ -62,7 +62,7 @@ PARTS = {
     "client": ("", "handle", "local", "reproducer", "calls", "transport", "process", "futures"),
     "monitoring": ("parsl_database", "report", "export", "", "view", "timeline", "store", "failures"),
     "remote": ("mpi", "manager", "engines", "files", "pool", "software", "worker", ""),
-    "providers": ("batch", "channel", "ssh", "kube", "cloud", ""),
+    "providers": ("batch", "kube", "channel", "ssh", "cloud", ""),
 }
 """The sub-packages of a package from the top down; "" is its own folder. An import may point down only."""
 
