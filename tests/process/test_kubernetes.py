@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,3 +248,35 @@ def test_without_the_right_to_connect_to_pods(cluster: StandIn, sandbox: Sandbox
             assert "relays nothing: Kubernetes does not allow this in namespace default" in words[0]
     finally:
         (cluster.folder / "no-exec").unlink()
+
+
+CONFIG = """
+import parslab
+from parslab import KubernetesProvider
+provider = KubernetesProvider("mine:1")
+executor = parslab.HighThroughputExecutor(label="htex", provider=provider, max_workers_per_node=1)
+config = parslab.Config(executors=[executor], run_dir={runs!r})
+"""
+
+
+@pytest.mark.parametrize(
+    ("refused", "says"),
+    [(False, "[ ok ] pods reach this host: through a relay"), (True, "[ no ] pods reach this host through a relay: ")],
+)
+def test_the_doctor_tries_both_ways(
+    cluster: StandIn, sandbox: Sandbox, tmp_path: Path, refused: bool, says: str
+) -> None:
+    (tmp_path / "pods.py").write_text(CONFIG.format(runs=str(sandbox.runs)))
+    refusal = cluster.folder / "no-exec"
+    if refused:
+        refusal.touch()
+    try:
+        command = [sys.executable, "-m", "parslab.cli", "doctor", str(tmp_path / "pods.py")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE, check=False)
+    finally:
+        refusal.unlink(missing_ok=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[ ok ] pods reach this host: directly" in done.stdout
+    assert says in done.stdout
+    assert ("pods/exec" in done.stdout) == refused
+    until(nothing_left, PATIENCE, "the pods and the secret are gone")
