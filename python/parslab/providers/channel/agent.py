@@ -310,7 +310,8 @@ class Agent:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
-            self._leave()
+            # It has gone, but its last words may still be unread; behind them is the end, which is noticed there.
+            self._out = b""
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
         if self._selector.get_key(client).events != wanted:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import select
 import selectors
 import socket
 import threading
@@ -348,13 +349,18 @@ class Connection:
         if self._end_agent:
             self.post("end")
         assert line.process.stdin is not None
+        assert line.process.stdout is not None
         until = time.monotonic() + _FAREWELL
-        into = line.process.stdin.fileno()
+        into, out = line.process.stdin.fileno(), line.process.stdout.fileno()
         while time.monotonic() < until:
             self._flush(into)
             if not self._output and not self._session.ready:
-                return
+                break
             dispatch(self._selector, 0.1)
+        # An agent that ends closes the connection. Without that, a slow host would get our end before the last words.
+        while self._end_agent and (left := until - time.monotonic()) > 0:
+            if select.select([out], [], [], left)[0] and _read(out) == b"":
+                return
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import random
 import selectors
 import socket
@@ -138,6 +139,30 @@ def test_a_slow_receiver_stops_its_own_sender_only() -> None:
     for end in pair.ends:
         end.reset()
     pair.selector.close()
+
+
+def test_an_agent_reads_the_last_words_of_one_who_has_gone() -> None:
+    """It had something to say itself when the other end had closed the connection already."""
+    door, near = socket.socketpair()
+    here, far = socket.socketpair()
+    serving = agent.Agent(door)
+    serving._client, serving._greeted = here, True
+    here.setblocking(False)
+    serving._selector.register(here, selectors.EVENT_READ, serving._client_event)
+    session = Session()
+    session.send(CALL, 1, b'{"do": "end"}')
+    far.sendall(session.take())
+    far.close()
+    serving._session.ping()
+    serving._flush()
+    serving.serve()
+    assert serving._over
+    serving._leave()
+    serving._selector.close()
+    for end in (door, near):
+        end.close()
+    for number in (serving._wake, serving._waker):
+        os.close(number)
 
 
 @pytest.mark.parametrize("module", [frames, streams, agent])
