@@ -66,13 +66,13 @@ def _parser() -> argparse.ArgumentParser:
 
     _doctor_words(words.add_parser("doctor", help="try a configuration step by step, and say what is wrong"))
     _report_words(words.add_parser("report", help="write a page and a JSON summary of a run"))
+    _compare_words(words.add_parser("compare", help="two runs side by side: tasks, failures and times of each app"))
     _export_words(words.add_parser("export", help="write the tasks of a run for other programs"))
     _import_words(words.add_parser("import-monitoring", help="read the runs in a monitoring database of Parsl"))
     _usage_words(words.add_parser("usage", help="show what usage reports would tell; they are off by default"))
     _migrate_words(words.add_parser("migrate", help="what differs for programs that were written for Parsl"))
     _kube_words(words.add_parser("kube", help="what a configuration would create in a Kubernetes cluster"))
     _config_words(words.add_parser("config", help="ready configurations, and files of this site"))
-
     _environments_words(words.add_parser("environments", help="the Python environments that tasks have asked for"))
     _globus_words(words.add_parser("globus", help="log in to Globus, for transfers and for Globus Compute"))
     version = words.add_parser("version", help="the version of parslab, of Python and of the packages that it uses")
@@ -97,6 +97,12 @@ def _report_words(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of the summary instead")
     parser.set_defaults(call=_report)
+
+
+def _compare_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="RUN", help="a live run, or the folder of any")
+    parser.add_argument("second", metavar="RUN", help="the run that is compared with it")
+    parser.set_defaults(call=_compare)
 
 
 def _export_words(parser: argparse.ArgumentParser) -> None:
@@ -217,6 +223,12 @@ def _report(options: argparse.Namespace) -> None:
         report.show_schema()
     else:
         report.write(options.run, options.output)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from parslab.cli import report
+
+    report.compare(options.first, options.second)
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""``parslab report`` and ``parslab import-monitoring``: reports of runs, also of those that Parsl has run."""
+"""``parslab report``, ``compare`` and ``import-monitoring``: reports of runs, also of those that Parsl has run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from parslab.records.text import printable
 
-__all__ = ["import_runs", "show_schema", "write"]
+__all__ = ["compare", "import_runs", "show_schema", "write"]
 
 
 def write(run: str, output: str) -> None:
@@ -28,6 +28,20 @@ def write(run: str, output: str) -> None:
 
     report = report_of(run, output)
     print(printable(f"The report of run {report.run} is {report.html}; the summary for programs is {report.json}"))
+
+
+def compare(first: str, second: str) -> None:
+    """Print two runs side by side.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such run, or its database cannot be read.
+    """
+    from parslab.client import reports
+
+    for line in reports.compare(first, second).splitlines():
+        print(printable(line))
 
 
 def show_schema() -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from parslab.errors import ConfigurationError
 from parslab.monitoring.report.capacity import blocks_of, capacity, workers_of
+from parslab.monitoring.report.comparison import RunApps
 from parslab.monitoring.report.critical_path import critical_path
 from parslab.monitoring.report.failures import failure_groups, retry_summary
 from parslab.monitoring.report.summary import (
@@ -86,6 +87,14 @@ def summarise(connection: sqlite3.Connection, now: float, alive: bool) -> Summar
         retries=retries,
         notices=_notices(connection),
     )
+
+
+def run_apps(connection: sqlite3.Connection, now: float, alive: bool) -> RunApps:
+    """Return a run and all of its apps, to compare it with another run.  Takes what :func:`summarise` takes."""
+    facts = _facts(connection, now, alive)
+    tasks = TaskTimes(facts.started, facts.started + facts.seconds)
+    tasks.take(connection.execute(f"SELECT {COLUMNS} FROM task"))
+    return RunApps(run=facts, tasks=_totals(tasks.states), apps=tasks.apps())
 
 
 def _facts(connection: sqlite3.Connection, now: float, alive: bool) -> RunFacts:
