@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.channel.ssh import SSH
     from parslab.providers.cloud.aws import AWSProvider
+    from parslab.providers.cloud.google import GoogleCloudProvider
     from parslab.providers.cloud.openstack import OpenStackProvider
     from parslab.providers.kube.provider import KubernetesProvider
     from parslab.providers.local import LocalProvider
@@ -88,6 +89,7 @@ __all__ = [
     "File",
     "GlobusAuth",
     "GnuParallelLauncher",
+    "GoogleCloudProvider",
     "GridEngineProvider",
     "HighThroughputExecutor",
     "JsrunLauncher",
@@ -164,6 +166,7 @@ _WHERE = {
     "MPIExecutor": "parslab.executors",
     "MpiExecLauncher": "parslab.launchers",
     "MpiRunLauncher": "parslab.launchers",
+    "GoogleCloudProvider": "parslab.providers.cloud.google",
     "OpenStackProvider": "parslab.providers.cloud.openstack",
     "PBSProProvider": "parslab.providers.batch.pbspro",
     "SSH": "parslab.providers.channel.ssh",

@@ -120,7 +120,7 @@ def serve(kind: type[Cloud]) -> None:
                     self.command,
                     url.path.rstrip("/"),
                     parse_qs(url.query),
-                    json.loads(raw) if raw else {},
+                    json.loads(raw) if raw.startswith((b"{", b"[")) else {},
                     f"http://{self.headers.get('Host', '')}",
                 )
             data = b"" if body is None else json.dumps(body).encode()

@@ -9,11 +9,12 @@ import pytest
 
 from parslab.providers.base import SubmitError
 from parslab.providers.cloud.aws import AWSProvider
+from parslab.providers.cloud.google import GoogleCloudProvider
 from parslab.providers.cloud.openstack import OpenStackProvider
 from parslab.records.states import BlockState
 from parslab.testing.conformance.jobs import a_job
 from parslab.testing.conformance.providers import ProviderSuite
-from tests.clouds import ec2, openstack_server
+from tests.clouds import ec2, google_server, openstack_server
 from tests.process.sandbox import until
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def amazon() -> Iterator[StandIn]:
 @pytest.fixture(scope="module")
 def openstack() -> Iterator[StandIn]:
     with openstack_server.serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[StandIn]:
+    with google_server.serving() as server:
         yield server
 
 
@@ -122,3 +129,75 @@ class TestOpenStack(CloudSuite):
         runner.close()
         assert f"{caught.value}".startswith("OpenStack does not accept the credentials (The request needs a login")
         assert "hidden-word" not in f"{caught.value}"
+
+
+class TestGoogleCloud(CloudSuite):
+    @pytest.fixture
+    def cloud(self, google: StandIn) -> StandIn:
+        return google
+
+    def provider(self, **options: Any) -> GoogleCloudProvider:
+        return GoogleCloudProvider(**{"poll_interval": 0.1, **options})
+
+    def refused(self) -> tuple[Provider, str]:
+        return self.provider(
+            image="no-image"
+        ), "Google Cloud refuses the options .The resource 'global/images/no-image'"
+
+    @pytest.mark.parametrize(
+        ("facts", "says"),
+        [
+            (
+                {"code": "403", "reason": "quotaExceeded", "message": "Quota 'CPUS' exceeded.  Limit: 8.0"},
+                "The quota of this Google Cloud account is used up .Quota 'CPUS' exceeded. Limit: 8.0.: lower",
+            ),
+            (
+                {"late": "1", "reason": "QUOTA_EXCEEDED", "message": "Limit 'SSD' exceeded"},
+                "The quota of this Google Cloud account is used up .Limit 'SSD' exceeded",
+            ),
+            (
+                {"code": "403", "reason": "forbidden", "message": "Required permission for 'projects/p'"},
+                "The credentials for Google Cloud do not allow this .Required permission",
+            ),
+            ({"code": "503", "reason": "backendError", "message": "Backend Error"}, "Google Cloud does not answer now"),
+        ],
+    )
+    def test_refusals(self, folder: Path, cloud: StandIn, facts: dict[str, str], says: str) -> None:
+        """The first instance of the block, which was made before the refusal, is deleted."""
+        runner = self.provider(nodes_per_block=2).runner(folder)
+        cloud.refuse_once(after=1, **facts)
+        with pytest.raises(SubmitError, match=says):
+            runner.submit(a_job(folder))
+        runner.close()
+
+    def test_a_zone_without_room(self, folder: Path, cloud: StandIn) -> None:
+        """The next zone of the region takes the block."""
+        with self.running(folder) as runner:
+            words = "The zone 'us-central1-a' does not have enough resources available"
+            cloud.refuse_once(late="1", reason="ZONE_RESOURCE_POOL_EXHAUSTED", message=words)
+            number = runner.submit(a_job(folder, command="sleep 300"))
+            assert number.startswith("us-central1-b/parslab-")
+            self.until(runner, number, BlockState.running)
+
+    def test_a_key_that_is_not_accepted(self, folder: Path, cloud: StandIn) -> None:
+        stranger = cloud.folder / "stranger"
+        stranger.touch()
+        try:
+            runner = self.provider().runner(folder)
+            with pytest.raises(SubmitError) as caught:
+                runner.submit(a_job(folder))
+            runner.close()
+        finally:
+            stranger.unlink()
+        assert f"{caught.value}".startswith("Google Cloud does not accept the credentials (invalid_grant")
+        assert "PRIVATE KEY" not in f"{caught.value}"
+
+    def test_a_key_file_that_is_none(self, folder: Path) -> None:
+        wrong = folder / "key.json"
+        wrong.write_text('{"private_key": "hidden-word"}')
+        for path, words in ((wrong, "is no file of a service account"), (folder / "none", "No such file")):
+            runner = self.provider(key_file=str(path)).runner(folder)
+            with pytest.raises(SubmitError, match=words) as caught:
+                runner.submit(a_job(folder))
+            runner.close()
+            assert "hidden-word" not in f"{caught.value}"

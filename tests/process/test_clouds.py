@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 import parslab
-from parslab import AWSProvider, File, OpenStackProvider, python_app
+from parslab import AWSProvider, File, GoogleCloudProvider, OpenStackProvider, python_app
 from parslab.scaling.block_journal import unfinished_jobs
-from tests.clouds import ec2, openstack_server
+from tests.clouds import ec2, google_server, openstack_server
 from tests.clouds.machines import MARK
 from tests.process.panel import notices, picture
 from tests.process.restarted_run import RestartedRun
@@ -48,6 +48,12 @@ def amazon() -> Iterator[StandIn]:
 @pytest.fixture(scope="module")
 def openstack() -> Iterator[StandIn]:
     with openstack_server.serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[StandIn]:
+    with google_server.serving() as server:
         yield server
 
 
@@ -124,7 +130,14 @@ def test_ten_instances_of_which_three_are_lost(amazon: StandIn, sandbox: Sandbox
 def secrets_of(dfk: DataFlowKernel) -> list[str]:
     """The credentials of the clouds, and the key by which managers join the run."""
     invitation = json.loads((Path(dfk.run_dir) / "manager-htex.json").read_text())
-    clouds = [ec2.SECRET, ec2.KEY, openstack_server.PASSWORD, openstack_server.TOKEN]
+    clouds = [
+        ec2.SECRET,
+        ec2.KEY,
+        openstack_server.PASSWORD,
+        openstack_server.TOKEN,
+        google_server.TOKEN,
+        "PRIVATE KEY",
+    ]
     return [*clouds, invitation["secret_key"]]
 
 
@@ -136,23 +149,30 @@ def files_with(secrets: list[str], folder: Path) -> list[Path]:
     return [path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
 
 
-@pytest.mark.parametrize("name", ["amazon", "openstack"])
+@pytest.mark.parametrize("name", ["amazon", "google", "openstack"])
 def test_files_move_to_the_instances_and_no_secret_is_shown(
-    name: str, amazon: StandIn, openstack: StandIn, sandbox: Sandbox, tmp_path: Path
+    name: str, request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path
 ) -> None:
+    cloud: StandIn = request.getfixturevalue(name)
+
     @python_app
     def double(inputs: Any = (), outputs: Any = ()) -> int:
         with open(inputs[0]) as source, open(outputs[0], "w") as target:
             return target.write(source.read() * 2)
 
-    priced = OpenStackProvider(image="debian", flavor="tiny", poll_interval=0.5, price_per_hour=0.25, init_blocks=1)
-    cloud, provider = (amazon, aws()) if name == "amazon" else (openstack, priced)
+    quick: dict[str, Any] = {"poll_interval": 0.5, "init_blocks": 1}
+    providers = {
+        "amazon": aws(),
+        "google": GoogleCloudProvider(price_per_hour=0.25, **quick),
+        "openstack": OpenStackProvider(image="debian", flavor="tiny", price_per_hour=0.25, **quick),
+    }
+    provider = providers[name]
     (tmp_path / "given").write_text("word ")
     with cloud_run(cloud, sandbox, provider) as dfk:
         task = double(inputs=[File(tmp_path / "given")], outputs=[File(tmp_path / "made")])
         assert task.result(PATIENCE) == 10
         assert (tmp_path / "made").read_text() == "word word "
-        if provider is priced:
+        if provider.price_per_hour:
             until(lambda: [row.price for row in picture(dfk).blocks] == [0.25], PATIENCE, "the price")
         secrets = secrets_of(dfk)
         shown = f"{dfk!r} {dfk.config!r} {msgspec.json.encode(picture(dfk)).decode()}"

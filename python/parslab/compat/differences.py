@@ -36,7 +36,6 @@ _MODULES = {
     "monitoring.radios.multiprocessing": _NO_EFFECT,
     "monitoring.radios.udp": _NO_EFFECT,
     "providers.azure": _NOT_YET,
-    "providers.googlecloud": _NOT_YET,
     "serialize.concretes": "all of them pickle with cloudpickle",
     "serialize.proxystore": _NO_EFFECT,
     "usage_tracking.api": "accepted, without effect: reports name the classes of parslab's components only",
@@ -52,7 +51,7 @@ _NAMES = {
     "AdHocProvider": "it can be described with any options, and `load()` says how to write `SSHProvider(hosts=[...])`",
     "RadicalPilotExecutor": _NOT_YET,
     "AzureProvider": _NOT_YET,
-    "GoogleCloudProvider": _NOT_YET,
+    "GoogleCloudProvider": "an instance ends itself at its lease (`walltime`), and Google ends it then, too",
     "KubernetesProvider": "the image needs parslab; pods share no disk with this host; ended pods are deleted",
     "MonitoringHub": "accepted, without effect: every run is monitored, in its own folder",
 }

@@ -31,13 +31,13 @@ _PROVIDERS = {
     "condor": ("condor", "CondorProvider"),
     "cobalt": ("cobalt", "CobaltProvider"),
     "aws": ("aws", "AWSProvider"),
+    "googlecloud": ("googlecloud", "GoogleCloudProvider"),
     "kubernetes": ("kube", "KubernetesProvider"),
 }
 """Parsl's folder of each provider for a scheduler or a cloud; the file in it has the same name."""
 _ABSENT_PROVIDERS = {
     "ad_hoc": ("ad_hoc", "AdHocProvider"),
     "azure": ("azure", "AzureProvider"),
-    "googlecloud": ("googlecloud", "GoogleCloudProvider"),
 }
 _CONFIGS = (
     "ASPIRE1 Azure anvil bridges cc_in2p3 delta ec2 expanse frontera gc_multisite gc_tutorial htex_local "
@@ -196,10 +196,10 @@ MODULES: dict[str, dict[str, str]] = {
     "process_loggers": {f"{_INTERNALS}.utilities": "wrap_with_logs"},
     "providers": {
         "parslab.providers": (
-            "AWSProvider CobaltProvider CondorProvider GridEngineProvider KubernetesProvider LSFProvider "
-            "LocalProvider PBSProProvider SlurmProvider TorqueProvider"
+            "AWSProvider CobaltProvider CondorProvider GoogleCloudProvider GridEngineProvider KubernetesProvider "
+            "LSFProvider LocalProvider PBSProProvider SlurmProvider TorqueProvider"
         ),
-        f"{_STAND_INS}.providers": "AdHocProvider AzureProvider GoogleCloudProvider",
+        f"{_STAND_INS}.providers": "AdHocProvider AzureProvider",
     },
     "providers.base": {"parslab.providers.base": "ExecutionProvider"},
     "providers.cluster_provider": {"parslab.providers.execution_provider": "ClusterProvider"},

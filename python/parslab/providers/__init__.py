@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from parslab.providers.batch.torque import TorqueProvider
     from parslab.providers.channel.ssh import SSH
     from parslab.providers.cloud.aws import AWSProvider
+    from parslab.providers.cloud.google import GoogleCloudProvider
     from parslab.providers.cloud.openstack import OpenStackProvider
     from parslab.providers.kube.provider import KubernetesProvider
     from parslab.providers.local import LocalProvider
@@ -29,6 +30,7 @@ __all__ = [
     "AWSProvider",
     "CobaltProvider",
     "CondorProvider",
+    "GoogleCloudProvider",
     "GridEngineProvider",
     "Job",
     "JobStatus",
@@ -55,6 +57,7 @@ _WHERE = {
     "KubernetesProvider": "kube.provider",
     "LSFProvider": "batch.lsf",
     "LocalProvider": "local",
+    "GoogleCloudProvider": "cloud.google",
     "OpenStackProvider": "cloud.openstack",
     "PBSProProvider": "batch.pbspro",
     "Provider": "base",

@@ -352,7 +352,6 @@ def test_none_is_accepted_where_it_is_the_default_of_parsl(full: str) -> None:
     [
         "executors.GlobusComputeExecutor",
         "executors.radical.RadicalPilotExecutor",
-        "providers.GoogleCloudProvider",
         "providers.AzureProvider",
     ],
 )

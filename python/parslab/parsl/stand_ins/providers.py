@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AdHocProvider",
     "AzureProvider",
-    "GoogleCloudProvider",
     "LocalChannel",
     "OAuthSSHChannel",
     "SSHChannel",
@@ -49,26 +48,6 @@ class AzureProvider(_UnavailableProvider):
         "vnet_name",
         "linger",
         "launcher",
-    )
-
-
-class GoogleCloudProvider(_UnavailableProvider):
-    """Parsl: machines of Google Cloud."""
-
-    unavailable: ClassVar[str] = "use LocalProvider on a machine"
-    positional: ClassVar[tuple[str, ...]] = (
-        "project_id",
-        "key_file",
-        "region",
-        "os_project",
-        "os_family",
-        "google_version",
-        "instance_type",
-        "init_blocks",
-        "min_blocks",
-        "max_blocks",
-        "launcher",
-        "parallelism",
     )
 
 
