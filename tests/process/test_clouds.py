@@ -151,9 +151,9 @@ def files_with(secrets: list[str], folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", ["amazon", "google", "openstack"])
 def test_files_move_to_the_instances_and_no_secret_is_shown(
-    name: str, request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path
+    name: str, amazon: StandIn, google: StandIn, openstack: StandIn, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    cloud: StandIn = request.getfixturevalue(name)
+    cloud = {"amazon": amazon, "google": google, "openstack": openstack}[name]
 
     @python_app
     def double(inputs: Any = (), outputs: Any = ()) -> int:
