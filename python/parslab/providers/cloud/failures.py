@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import TYPE_CHECKING
 
-__all__ = ["CloudError", "FailureKind", "failure", "without_secrets"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["CloudError", "FailureKind", "all_the_same", "failure", "without_secrets"]
 
 
 class FailureKind(Enum):
@@ -108,3 +112,21 @@ def failure(cloud: str, kind: FailureKind, words: str, login: str = "") -> Cloud
     """
     sentence = _SENTENCES[kind].format(cloud=cloud, words=without_secrets(words), login=login)
     return CloudError(sentence, kind in _TRANSIENT)
+
+
+def all_the_same(ids: Iterable[str], act: Callable[[str], object]) -> None:
+    """Do something with each instance, also with those that come after a failure, and raise the last failure.
+
+    Raises
+    ------
+    CloudError
+        It failed for one of them.
+    """
+    failed: CloudError | None = None
+    for one in ids:
+        try:
+            act(one)
+        except CloudError as error:
+            failed = error
+    if failed is not None:
+        raise failed

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from parslab.description import PathText, PlainData, Text, Whole, YesNo
 from parslab.errors import ConfigurationError
 from parslab.providers.cloud.base import CloudProvider
-from parslab.providers.cloud.failures import CloudError, FailureKind, failure
+from parslab.providers.cloud.failures import CloudError, FailureKind, all_the_same, failure
 from parslab.providers.cloud.instances import Instance, InstanceRequest
 from parslab.records.states import BlockState
 
@@ -188,14 +188,7 @@ class ComputeEngineClient:
         return [_id(one) for one in self._listed(f"labels.parslab={label(name)}")]
 
     def terminate(self, ids: Sequence[str]) -> list[str]:
-        failed: CloudError | None = None
-        for one in ids:
-            try:
-                self._asked("DELETE", self._path(one), missing=True)
-            except CloudError as error:
-                failed = error  # the others must end all the same
-        if failed is not None:
-            raise failed
+        all_the_same(ids, lambda one: self._asked("DELETE", self._path(one), missing=True))
         return []
 
     def output(self, instance: str) -> str:

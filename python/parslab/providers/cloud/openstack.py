@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from parslab.description import Text, Texts
 from parslab.errors import ConfigurationError
 from parslab.providers.cloud.base import CloudProvider
-from parslab.providers.cloud.failures import CloudError, FailureKind, failure
+from parslab.providers.cloud.failures import CloudError, FailureKind, all_the_same, failure
 from parslab.providers.cloud.instances import Instance, InstanceRequest
 from parslab.records.states import BlockState
 
@@ -169,14 +169,7 @@ class OpenStackClient:
         return self._asked(lambda: list(self._compute().servers(details=True, name=f"^{re.escape(name)}")))
 
     def terminate(self, ids: Sequence[str]) -> list[str]:
-        failed: CloudError | None = None
-        for one in ids:
-            try:
-                self._asked(lambda: self._compute().delete_server(one, ignore_missing=True))  # noqa: B023
-            except CloudError as error:
-                failed = error  # the others must end all the same
-        if failed is not None:
-            raise failed
+        all_the_same(ids, lambda one: self._asked(lambda: self._compute().delete_server(one, ignore_missing=True)))
         return []
 
     def output(self, instance: str) -> str:
