@@ -116,3 +116,46 @@ def test_an_import_without_room_leaves_what_was_there(sandbox: Sandbox) -> None:
     assert done.stderr.endswith("): name another folder with --run-dir.\n")
     assert imported.read_bytes() == before
     assert os.listdir(imported.parent) == ["monitoring.db"]
+
+
+SECOND = """
+    import contextlib, io
+    from IPython.core.error import UsageError
+    from parslab.jupyter.commands import run_command
+
+    def said(line):
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            try:
+                run_command(line, {})
+            except UsageError as error:
+                return str(error)
+        return text.getvalue()
+
+    dfk = load(2)
+
+    @python_app
+    def add(x, y):
+        return x + y
+
+    add(1, 2).result()
+    emit(folder=str(dfk.run_dir), here=said(f"compare {FIRST!r}"), wrong=said("compare a b c"), none=said("compare x"))
+"""
+
+
+def test_two_runs_are_compared(sandbox: Sandbox) -> None:
+    with sandbox.script(OWNER) as script:
+        first = script.read_json()
+        until(lambda: stored(Path(first["folder"]) / "monitoring.db") == [("exec_done", 2), ("failed", 1)])
+        with sandbox.script(f"    FIRST = {first['folder']!r}\n" + SECOND) as other:
+            second = other.read_json()
+            other.wait(30)
+        text = parslab(sandbox, "compare", first["folder"], second["folder"])
+        for shown in (text, second["here"]):
+            lines = {line.split()[0]: " ".join(line.split()) for line in shown.splitlines() if line}
+            assert lines["tasks"] == "tasks 3 -> 1"
+            assert lines["failed"] == "failed 1 -> 0"
+            assert lines["add"].startswith("add 2 -> 1 0 ")
+            assert lines["fail"].startswith("fail 1 -> - 1 -> - ")
+    assert "takes two runs, or one" in second["wrong"]
+    assert second["none"].startswith("There is no")
+    assert "There is no" in parslab(sandbox, "compare", "nothing", first["folder"], status=1)

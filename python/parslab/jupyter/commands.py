@@ -420,11 +420,7 @@ def _report(words: list[str]) -> None:
             p.add_argument("-o", "--output", default="", metavar="FOLDER"),
         ),
     )
-    run = options.run
-    if not run:
-        # The reply to a page of tasks comes after the store has written all that happened before.
-        _ask(panel.TaskPageRequest("", limit=1), None)
-        run = str(_loaded().run_dir)
+    run = options.run or _written_run()
     from parslab.client.reports import report_of
 
     try:
@@ -432,6 +428,28 @@ def _report(words: list[str]) -> None:
     except ConfigurationError as error:
         raise UsageError(printable(str(error))) from None
     say(f"The report of run {report.run} is {report.html}; the summary for programs is {report.json}")
+
+
+def _compare(words: list[str]) -> None:
+    options = _parsed("compare", words, lambda p: p.add_argument("runs", nargs="+", metavar="RUN"))
+    if len(options.runs) > 2:
+        raise UsageError("%parsl compare takes two runs, or one to which the run of this notebook is compared.")
+    from parslab.client.reports import compare
+
+    first, second = options.runs if len(options.runs) == 2 else (options.runs[0], _written_run())
+    try:
+        text = compare(first, second)
+    except ConfigurationError as error:
+        raise UsageError(printable(str(error))) from None
+    for line in text.splitlines():
+        say(line)
+
+
+def _written_run() -> str:
+    """Return the folder of the notebook's run, whose database has all that has happened up to now."""
+    # The reply to a page of tasks comes after the store has written all that happened before.
+    _ask(panel.TaskPageRequest("", limit=1), None)
+    return str(_loaded().run_dir)
 
 
 # ----- waiting
@@ -502,6 +520,7 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "release": _release,
     "drain": _drain,
     "report": _report,
+    "compare": _compare,
     "wait": _wait,
     "shutdown": _shutdown,
 }

@@ -171,6 +171,7 @@ class ParslMagics(Configurable):
             %parsl drain BLOCK             let a block finish its tasks, then end it
             %parsl report [RUN]            write a page and a JSON summary of the run, or of another run by its folder;
                                            -o FOLDER: where to, by default into the folder of the run
+            %parsl compare RUN [RUN]       two runs side by side, or another one and this: times and failures of apps
             %parsl wait [TASK...]          wait until these tasks, or all, are finished
             %parsl handover [--wait 60s]   let the notebook's next job go on with the run; there: take the run over
             %parsl keep [8h]               how long the run stays after every kernel has left it (30s, 10min, 8h, 2d)
