@@ -28,11 +28,13 @@ def test_there_is_one_for_each_kind_of_place() -> None:
         "big_node",
         "aws",
         "dask_cluster",
+        "google",
         "gridengine",
         "htcondor",
         "kubernetes",
         "pbs",
         "slurm",
+        "slurm_by_ssh",
         "ssh_hosts",
     ]
 

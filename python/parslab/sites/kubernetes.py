@@ -15,6 +15,7 @@ config = Config(
                 image="ghcr.io/me/science:1",  # yours
                 namespace="default",
                 # context="production",  # of your kubeconfig; without it the current one
+                # route="relay",  # where pods cannot reach this host; without it both ways are tried
                 init_cpu=1,  # cores that a node must have free
                 max_cpu=2,  # cores that a pod may use
                 init_mem="1Gi",
